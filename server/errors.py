@@ -1,0 +1,54 @@
+"""The server's exceptions: each carries a code for machines and the parameters of its sentence.
+
+NarratorError           code and params; app.py turns it into a status and a sentence
++-- TextRefused         the text cannot be spoken by anybody (422)
++-- TakeFailed          this take is no good; another seed may be (retaken, then 500)
++-- Unavailable         not now (503)
+SettingsError           a setting is wrong or missing; the sentence says which and what to do
++-- EngineUnusable      the engine cannot start on this machine with these settings
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.contract import SENTENCES, Code
+from server.messages import t
+
+
+class NarratorError(Exception):
+    def __init__(self, code: Code, /, **params: Any) -> None:
+        self.code = code
+        self.params = params
+        super().__init__(code.value)
+
+    def sentence(self) -> str:
+        return t(SENTENCES[self.code], **self.params)
+
+
+class TextRefused(NarratorError):
+    pass
+
+
+class TakeFailed(NarratorError):
+    """The engine spoke, and what came out must not be delivered."""
+
+    def __init__(self, reason: str) -> None:
+        """reason: a short English phrase such as `frame cap of 75 reached`."""
+        super().__init__(Code.TAKE_FAILED, takes=1, reason=reason)
+        self.reason = reason
+
+
+class Unavailable(NarratorError):
+    def __init__(self, code: Code, retry_after: int, /, **params: Any) -> None:
+        """retry_after: seconds after which asking again makes sense."""
+        super().__init__(code, **params)
+        self.retry_after = retry_after
+
+
+class SettingsError(Exception):
+    """Its text is a whole sentence in the reader's language."""
+
+
+class EngineUnusable(SettingsError):
+    """Raised while an engine opens; the worker passes the sentence on and the parent stops with it."""

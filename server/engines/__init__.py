@@ -1,0 +1,84 @@
+"""What an engine is, and which one to open. Knows neither torch nor eSpeak: an engine is imported when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.audio import Audio
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """All that an engine needs, as plain data: it travels to the worker as JSON."""
+
+    engine: str
+    """`qwen` or `draft`"""
+    model: str = "Qwen/Qwen3-TTS-12Hz-1.7B-Base"
+    """A hub name or a local folder."""
+    ref_audio: str = ""
+    ref_text: str = ""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:0`, ..."""
+    dtype: str = "auto"
+    """`auto`, `float32`, `float16`, `bfloat16`"""
+    attention: str = "sdpa"
+    """`sdpa`, `eager` or `flash_attention_2`"""
+    prompt_dir: str = ""
+    """Where voice clone prompts are kept."""
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What the server tells about an engine once it is open. ASCII but for the reason: some of it goes into headers."""
+
+    engine: str
+    """`qwen` or `draft`"""
+    model: str
+    voice: str
+    """Fingerprint: hex digits, the same as long as reference audio, its text and the model are."""
+    sample_rate: int
+    """Hertz"""
+    device: str
+    dtype: str
+    reason: str
+    """One sentence in the reader's language: why this device and dtype."""
+    in_flight: int
+    """Lines to have at the server at a time: the one being spoken and those waiting."""
+    draft: bool = False
+    sound: str = ""
+    """What else changes the sound of a line (sampling, dtype, version of the voices), as one short string."""
+
+
+class Engine(Protocol):
+    @property
+    def facts(self) -> EngineFacts: ...
+
+    def speak(self, text: str, language: str, seed: int) -> Audio:
+        """One take of the whole text, dummy sentence included.
+
+        language: a name of the ten, such as `Korean`. seed: 0 to 2**31 - 1.
+        Raises TakeFailed when this take must not be used (another seed may do), TextRefused when no seed will.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+Announce = Callable[[str], None]
+"""Told in short phrases of the reader's language what an engine does while it opens: `loading the model`, ..."""
+
+
+def open_engine(settings: EngineSettings, announce: Announce) -> Engine:
+    """Loads the engine and makes or reads its voice; takes seconds to minutes.
+
+    Raises EngineUnusable with a sentence when it cannot work on this machine with these settings.
+    """
+    if settings.engine == "draft":
+        from server.engines.draft import open_draft
+
+        return open_draft(settings, announce)
+    from server.engines.qwen import open_qwen
+
+    return open_qwen(settings, announce)

@@ -1,0 +1,51 @@
+"""Frames between the server's parent and its worker: a JSON header and raw bytes. Knows nothing of speech.
+
+Not multiprocessing's queues: their locks stay locked when a process is killed while it holds one, and killing is what
+a worker is for. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import IO, Any
+
+_SIZES = struct.Struct(">II")
+MAX_BYTES = 1 << 30
+
+
+class PipeClosed(Exception):
+    """The other side has gone, between two frames or in the middle of one."""
+
+
+def write_frame(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
+    """Raises PipeClosed."""
+    head = json.dumps(header).encode("ascii")
+    try:
+        stream.write(_SIZES.pack(len(head), len(body)) + head + body)
+        stream.flush()
+    except (OSError, ValueError) as error:  # ValueError: the file object is closed already
+        raise PipeClosed from error
+
+
+def read_frame(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Blocks until a whole frame is there. Raises PipeClosed."""
+    head_size, body_size = _SIZES.unpack(_read_exactly(stream, _SIZES.size))
+    if head_size > MAX_BYTES or body_size > MAX_BYTES:
+        raise PipeClosed(f"not a frame: sizes {head_size} and {body_size}")
+    header = json.loads(_read_exactly(stream, head_size))
+    return header, _read_exactly(stream, body_size)
+
+
+def _read_exactly(stream: IO[bytes], size: int) -> bytes:
+    chunks = []
+    while size:
+        try:
+            chunk = stream.read(size)
+        except (OSError, ValueError) as error:
+            raise PipeClosed from error
+        if not chunk:
+            raise PipeClosed
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,128 @@
+"""Speech and health: check, call, answer."""
+
+from __future__ import annotations
+
+import random
+import time
+from importlib.metadata import version
+
+from fastapi import FastAPI, Response
+
+from server.contract import (
+    HEADER_AUDIO_DURATION,
+    HEADER_CUT_CONFIDENCE,
+    HEADER_ENGINE,
+    HEADER_MODEL,
+    HEADER_SEED,
+    HEADER_SOUND,
+    HEADER_TAKES,
+    HEADER_TEXT_SHA256,
+    HEADER_TIME_GEN,
+    HEADER_TIME_TOTAL,
+    HEADER_VOICE,
+    LANGUAGES,
+    MAX_SEED,
+    MEDIA_WAV,
+    PATH_CLONE,
+    PATH_HEALTH,
+    PATH_LIVE,
+    PATH_READY,
+    CloneRequest,
+    Code,
+    Health,
+    language_name,
+)
+from server.errors import NarratorError
+from server.settings import Settings
+from server.supervisor import Phase, Spoken, Supervisor
+from server.take import Line
+from server.text import normalise
+
+VERSION = version("overnight-narrator")
+
+
+def add_routes(app: FastAPI, settings: Settings, supervisor: Supervisor) -> None:
+    @app.post(
+        PATH_CLONE,
+        response_class=Response,
+        responses={200: {"content": {MEDIA_WAV: {}}}},
+    )
+    async def clone(body: CloneRequest) -> Response:
+        """One sentence in the server's voice, as a WAV."""
+        started = time.perf_counter()
+        line = line_from(body, settings.tts_language)
+        spoken = await supervisor.speak(line)
+        return Response(spoken.wav, media_type=MEDIA_WAV, headers=speech_headers(spoken, time.perf_counter() - started))
+
+    @app.get(PATH_HEALTH)
+    async def health() -> Health:
+        """What this server is; open to everybody, so nothing secret is in it."""
+        return health_of(settings, supervisor)
+
+    @app.get(PATH_LIVE)
+    async def live() -> dict[str, str]:
+        """200 as long as this process answers."""
+        return {"status": "alive"}
+
+    @app.get(PATH_READY)
+    async def ready(response: Response) -> dict[str, str]:
+        """200 only when a sentence sent now would be spoken."""
+        if not supervisor.ready:
+            response.status_code = 503
+        return {"status": supervisor.phase.value}
+
+
+def line_from(body: CloneRequest, default_language: str) -> Line:
+    """Raises NarratorError for a language that is none of the ten, TextRefused for a text that cannot be spoken."""
+    try:
+        language = language_name(body.language) if body.language else default_language
+    except ValueError:
+        raise NarratorError(
+            Code.LANGUAGE_UNKNOWN, language=(body.language or "")[:40], languages=", ".join(LANGUAGES.values())
+        ) from None
+    normalise(body.text, language)
+    seed = body.seed if body.seed is not None else random.randint(0, MAX_SEED)  # noqa: S311 no secret
+    return Line(body.text, language, seed)
+
+
+def speech_headers(spoken: Spoken, total_seconds: float) -> dict[str, str]:
+    """ASCII only: HTTP headers are latin-1, and Hangul in one was the first server's "latin-1 codec" error."""
+    return {
+        HEADER_TIME_GEN: f"{spoken.generation_seconds:.3f}",
+        HEADER_TIME_TOTAL: f"{total_seconds:.3f}",
+        HEADER_AUDIO_DURATION: f"{spoken.audio_seconds:.3f}",
+        HEADER_ENGINE: spoken.facts.engine,
+        HEADER_MODEL: spoken.facts.model,
+        HEADER_VOICE: spoken.facts.voice,
+        HEADER_SOUND: spoken.facts.sound,
+        HEADER_SEED: str(spoken.seed),
+        HEADER_TAKES: str(spoken.takes),
+        HEADER_CUT_CONFIDENCE: f"{spoken.confidence:.3f}",
+        HEADER_TEXT_SHA256: spoken.text_sha256,
+    }
+
+
+def health_of(settings: Settings, supervisor: Supervisor) -> Health:
+    facts = supervisor.facts
+    status = {Phase.READY: "ok", Phase.LOADING: "loading"}.get(supervisor.phase, "error")
+    return Health(
+        status=status,
+        ready=supervisor.ready,
+        model_loaded=supervisor.ready,
+        gpu_available=bool(facts and facts.device.startswith("cuda")),
+        device=facts.device if facts else "",
+        dtype=facts.dtype if facts else "",
+        engine=supervisor.engine.engine,
+        draft=supervisor.engine.engine == "draft",
+        model=facts.model if facts else "",
+        voice=facts.voice if facts else "",
+        sound=facts.sound if facts else "",
+        sample_rate=facts.sample_rate if facts else 0,
+        language=settings.tts_language,
+        supported_languages=list(LANGUAGES.values()),
+        in_flight=facts.in_flight if facts else 1,
+        queue_depth=supervisor.queue_depth,
+        worker_restarts=supervisor.restarts,
+        version=VERSION,
+        message=supervisor.step,
+    )

@@ -1,0 +1,245 @@
+"""The server's settings: the only reader of the environment and of .env on this side. Opens nothing else."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator
+
+from server.contract import DEFAULT_PORT, LANGUAGES, language_name
+from server.engines import EngineSettings
+from server.envfile import find_env_file, read_env_file
+from server.errors import SettingsError
+from server.messages import t
+
+MIN_KEY_CHARS = 32
+"""Shortest key for a server that other machines can reach."""
+
+CLIENT_PREFIX = "NARRATE_"
+PASSED_ON = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "PYTORCH_", "CUDA_", "OMP_")
+"""Settings of the libraries below: taken from .env into the worker's environment as they are."""
+
+
+class Settings(BaseModel):
+    """Each field is the setting of the same name in capitals; .env.example explains them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_key: SecretStr = SecretStr("")
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    engine: Literal["auto", "qwen", "draft"] = "auto"
+    model: str = "Qwen/Qwen3-TTS-12Hz-1.7B-Base"
+    ref_audio: str = ""
+    ref_text: str = ""
+    tts_language: str = "Korean"
+    dummy_suffix: str = ""
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    prompt_dir: str = "voices"
+    queue_limit: int = 64
+    max_takes: int = 3
+
+    @field_validator("tts_language")
+    @classmethod
+    def _one_of_the_ten(cls, value: str) -> str:
+        return language_name(value)
+
+    @field_validator("port")
+    @classmethod
+    def _a_port(cls, value: int) -> int:
+        if not 1 <= value <= 65535:
+            raise ValueError(value)
+        return value
+
+    @field_validator("queue_limit", "max_takes")
+    @classmethod
+    def _at_least_one(cls, value: int) -> int:
+        if value < 1:
+            raise ValueError(value)
+        return value
+
+
+NAMES = tuple(name.upper() for name in Settings.model_fields)
+PATHS = ("ref_audio", "prompt_dir")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    settings: Settings
+    env_file: Path | None
+    warnings: tuple[str, ...] = ()
+    """Sentences about keys that nobody reads."""
+    passed_on: dict[str, str] = field(default_factory=dict)
+    """Environment for the worker, from .env."""
+
+
+def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[str, ...] = ()) -> Loaded:
+    """Environment over .env over defaults.
+
+    Raises SettingsError with a sentence naming the setting, its value and what it may be.
+    """
+    env_file = find_env_file(folder)
+    in_file = read_env_file(env_file) if env_file else {}
+    values: dict[str, str] = {}
+    for name in NAMES:
+        value = environ.get(name, "").strip() or in_file.get(name, "")
+        if value:
+            values[name.lower()] = value
+    base = env_file.parent if env_file else folder
+    for name in PATHS:
+        if name in values:
+            values[name] = str(base / Path(values[name]).expanduser())
+    values.setdefault("prompt_dir", str(base / Settings.model_fields["prompt_dir"].default))
+    if "model" in values and _is_folder_name(values["model"], base):
+        values["model"] = str(base / Path(values["model"]).expanduser())
+    return Loaded(
+        settings=validated(values),
+        env_file=env_file,
+        warnings=tuple(unknown_key_warnings(in_file, env_file, client_names)),
+        passed_on={key: value for key, value in in_file.items() if key.startswith(PASSED_ON)},
+    )
+
+
+def _is_folder_name(model: str, base: Path) -> bool:
+    """Hub names look like relative paths ("Qwen/..."): a folder is one that is there, or that says so by its form."""
+    return model.startswith((".", "~", "/", "\\")) or ":" in model or (base / model).is_dir()
+
+
+def validated(values: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        raise SettingsError(
+            t(
+                "{name}={value} is not a value that the server knows. It may be: {allowed}. "
+                "Correct it in .env or in the environment.",
+                name=name.upper(),
+                value=values.get(name, ""),
+                allowed=_allowed(name),
+            )
+        ) from error
+
+
+def _allowed(name: str) -> str:
+    if name == "tts_language":
+        return ", ".join(LANGUAGES.values())
+    if name == "port":
+        return "1-65535"
+    if name in ("queue_limit", "max_takes"):
+        return t("a whole number from 1")
+    return {
+        "engine": "auto, qwen, draft",
+        "dtype": "auto, float32, float16, bfloat16",
+        "attention": "sdpa, eager, flash_attention_2",
+    }.get(name, t("text"))
+
+
+def unknown_key_warnings(in_file: Mapping[str, str], env_file: Path | None, client_names: tuple[str, ...]) -> list[str]:
+    """One sentence for each key of .env that no part of this project reads."""
+    known = (*NAMES, *client_names)
+    warnings = []
+    for key in in_file:
+        if key in known or key.startswith(PASSED_ON):
+            continue
+        near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.7)
+        sentence = t("{key} in {file} is not a setting of this program; it has no effect.", key=key, file=env_file)
+        if near:
+            sentence += " " + t("Did you mean {name}?", name=near[0])
+        warnings.append(sentence)
+    return warnings
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach a server bound there."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_door(settings: Settings) -> None:
+    """Raises SettingsError when the key does not suit the address: nobody gets in without one."""
+    key = settings.api_key.get_secret_value()
+    if not key:
+        raise SettingsError(
+            t(
+                "There is no API_KEY, and without a key the server does not start. Make one with "
+                "'voice-server init', or write API_KEY=... into .env."
+            )
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(
+            t(
+                "API_KEY may hold only ASCII letters, digits and marks without spaces: it travels in an HTTP header. "
+                "'voice-server init' makes a good one."
+            )
+        )
+    if not is_loopback(settings.host) and len(key) < MIN_KEY_CHARS:
+        raise SettingsError(
+            t(
+                "HOST={host} lets other machines connect, and then API_KEY needs at least {least} characters; "
+                "it has {length}. 'voice-server init' makes one, or set HOST=127.0.0.1.",
+                host=settings.host,
+                least=MIN_KEY_CHARS,
+                length=len(key),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    engine: str
+    """`qwen` or `draft`"""
+    reason: str
+
+
+def choose_engine(settings: Settings, draft_installed: bool) -> EngineChoice:
+    """`ENGINE=auto` means qwen as soon as there is a reference clip, and then never anything else.
+
+    Raises SettingsError when there is neither a clip nor draft speech.
+    """
+    if settings.engine == "qwen":
+        if not settings.ref_audio:
+            raise SettingsError(
+                t(
+                    "ENGINE=qwen needs your voice: set REF_AUDIO to a clean WAV of 5 to 15 seconds and REF_TEXT to "
+                    "its exact words, or run 'voice-server init'."
+                )
+            )
+        return EngineChoice("qwen", t("ENGINE=qwen is set"))
+    if settings.engine == "draft":
+        return EngineChoice("draft", t("ENGINE=draft is set"))
+    if settings.ref_audio:
+        return EngineChoice("qwen", t("REF_AUDIO is set, so the cloned voice is used and nothing else"))
+    if draft_installed:
+        return EngineChoice("draft", t("REF_AUDIO is not set, so this is draft speech: a robot voice, not yours"))
+    raise SettingsError(
+        t(
+            "There is no voice to speak with. Either set REF_AUDIO and REF_TEXT for your own voice "
+            "('voice-server init' asks for them), or install draft speech: pip install overnight-narrator[draft]"
+        )
+    )
+
+
+def engine_settings(settings: Settings, engine: str) -> EngineSettings:
+    return EngineSettings(
+        engine=engine,
+        model=settings.model,
+        ref_audio=settings.ref_audio,
+        ref_text=settings.ref_text,
+        device=settings.device,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        prompt_dir=settings.prompt_dir,
+    )

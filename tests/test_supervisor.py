@@ -1,0 +1,237 @@
+"""The worker's life, seen from the parent: workers of a few lines stand for the faults that can't be had."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from server.contract import Code
+from server.engines import EngineSettings
+from server.errors import NarratorError, Unavailable
+from server.supervisor import RESTART_DELAYS_S, Phase, Supervisor, restart_delay_s
+from server.take import Line, TakeSettings
+
+LINE = Line("안녕하세요.", "Korean", 1)
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from server.pipe import read_frame, write_frame
+requests, replies = sys.stdin.buffer, sys.stdout.buffer
+life = Path(sys.argv[1])
+born = int(life.read_text() or 0) + 1 if life.exists() else 1
+life.write_text(str(born))
+FACTS = dict(engine="draft", model="m", voice="v", sample_rate=8000, device="cpu", dtype="x", reason="r", in_flight=2)
+read_frame(requests)
+def ready():
+    write_frame(replies, {"is": "ready", "facts": FACTS})
+def done(request):
+    write_frame(replies, {"is": "done", "id": request["id"], "seed": request["seed"], "takes": 1, "confidence": 1.0,
+        "generation_seconds": 0.1, "audio_seconds": 0.1, "text_sha256": "x"}, b"by worker %d" % born)
+"""
+
+
+def supervisor(tmp_path: Path, body: str, **settings: object) -> Supervisor:
+    file = tmp_path / "worker.py"
+    file.write_text(WORKER + textwrap.dedent(body), "utf-8")
+    command = (sys.executable, str(file), str(tmp_path / "life"))
+    root = str(Path(__file__).parent.parent)
+    return Supervisor(
+        EngineSettings("draft"),
+        TakeSettings(),
+        command=command,
+        environment={"PYTHONPATH": root},
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def during(make: Callable[[], Supervisor], what: Callable[[Supervisor], Awaitable[None]]) -> None:
+    async def live() -> None:
+        subject = make()
+        await subject.start()
+        try:
+            await asyncio.wait_for(what(subject), 30)
+        finally:
+            await subject.stop()
+            assert subject._worker is None or subject._worker.process.poll() is not None
+
+    asyncio.run(live())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 what is waited for belongs to the program under test
+        await asyncio.sleep(0.01)
+
+
+async def until_ready(subject: Supervisor) -> None:
+    await until(lambda: subject.ready)
+
+
+HONEST = """
+ready()
+while True:
+    done(read_frame(requests)[0])
+"""
+
+
+def test_lines_are_spoken_in_their_order(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(20)))
+        assert [each.seed for each in spoken] == list(range(20))
+
+    during(lambda: supervisor(tmp_path, HONEST), check)
+
+
+def test_before_the_first_worker_is_ready_speech_is_refused_with_a_time(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is Code.ENGINE_LOADING
+        assert error.value.retry_after > 0
+
+    during(lambda: supervisor(tmp_path, "time.sleep(30)"), check)
+
+
+def test_a_worker_that_dies_with_a_line_costs_that_line_one_retry(tmp_path: Path) -> None:
+    dies_once = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if born == 1:
+            os._exit(42)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(3)))
+        assert {each.wav for each in spoken} == {b"by worker 2"}
+        assert subject.restarts == 1
+
+    during(lambda: supervisor(tmp_path, dies_once), check)
+
+
+def test_a_line_that_kills_two_workers_is_answered_and_the_next_is_spoken(tmp_path: Path) -> None:
+    poison = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if request["text"] == "poison":
+            os._exit(42)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        bad = asyncio.create_task(subject.speak(Line("poison", "Korean", 1)))
+        good = asyncio.create_task(subject.speak(LINE))
+        with pytest.raises(Unavailable) as error:
+            await bad
+        assert error.value.code is Code.WORKER_DIED
+        assert (await good).wav == b"by worker 3"
+
+    during(lambda: supervisor(tmp_path, poison), check)
+
+
+def test_an_answer_to_another_request_is_never_delivered(tmp_path: Path) -> None:
+    confused_once = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if born == 1:
+            request["id"] += 1
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert (await subject.speak(LINE)).wav == b"by worker 2", "a confused worker is replaced"
+
+    during(lambda: supervisor(tmp_path, confused_once), check)
+
+
+def test_what_the_worker_refuses_arrives_as_its_code(tmp_path: Path) -> None:
+    refusing = """
+    ready()
+    request = read_frame(requests)[0]
+    write_frame(replies, {"is": "failed", "id": request["id"], "code": "take_failed",
+                          "params": {"takes": 3, "reason": "cap"}})
+    time.sleep(30)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        with pytest.raises(NarratorError) as error:
+            await subject.speak(LINE)
+        assert error.value.code is Code.TAKE_FAILED and error.value.params["reason"] == "cap"
+
+    during(lambda: supervisor(tmp_path, refusing), check)
+
+
+def test_a_full_queue_says_so(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        waiting = [asyncio.create_task(subject.speak(LINE))]
+        await asyncio.sleep(0.2)  # this one is with the worker now
+        waiting += [asyncio.create_task(subject.speak(LINE)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is Code.QUEUE_FULL
+        await subject.stop()
+        for each in waiting:
+            with pytest.raises(Unavailable) as ending:
+                await each
+            assert ending.value.code is Code.SHUTTING_DOWN
+
+    during(lambda: supervisor(tmp_path, "ready()\ntime.sleep(30)", queue_limit=2), check)
+
+
+def test_an_engine_that_cannot_work_here_is_told_once_and_not_started_again(tmp_path: Path) -> None:
+    unusable = 'write_frame(replies, {"is": "unusable", "sentence": "No card."})'
+    told: list[str] = []
+
+    async def check(subject: Supervisor) -> None:
+        await until(lambda: told)
+        await asyncio.sleep(0.5)
+        assert told == ["No card."]
+        assert subject.phase is Phase.UNUSABLE
+        assert (tmp_path / "life").read_text() == "1"
+
+    during(lambda: supervisor(tmp_path, unusable, on_unusable=told.append), check)
+
+
+def test_a_worker_that_fills_its_standard_error_is_not_stopped_by_it(tmp_path: Path) -> None:
+    noisy = """
+    sys.stderr.write("x" * 2_000_000)
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        sys.stderr.write("y" * 2_000_000)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert (await subject.speak(LINE)).wav == b"by worker 1"
+
+    during(lambda: supervisor(tmp_path, noisy), check)
+
+
+def test_a_worker_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.supervisor.STOP_PATIENCE_S", 0.3)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+
+    during(lambda: supervisor(tmp_path, "ready()\nwhile True: time.sleep(30)"), check)
+
+
+def test_restarts_slow_down_while_workers_never_become_ready() -> None:
+    assert [restart_delay_s(failures) for failures in range(8)] == [*RESTART_DELAYS_S, 60.0, 60.0, 60.0]

@@ -1,0 +1,97 @@
+"""One line to finished audio, on real draft speech."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from server.audio import Audio
+from server.contract import MAX_SEED
+from server.engines import EngineFacts, EngineSettings
+from server.engines.draft import DraftEngine, open_draft
+from server.errors import NarratorError, TakeFailed, TextRefused
+from server.suffix import dummy_for, join
+from server.take import Line, TakeSettings, make_take, retake_seed, sound_fingerprint
+from server.text import normalise
+
+
+@pytest.fixture(scope="module")
+def engine() -> DraftEngine:
+    return open_draft(EngineSettings("draft"), lambda step: None)
+
+
+def test_a_take_ends_with_exactly_a_fifth_of_a_second_of_silence(engine: DraftEngine) -> None:
+    take = make_take(engine, Line("오늘은 날씨가 좋네요.", "Korean", 1), TakeSettings())
+    tail = round(0.2 * take.audio.sample_rate)
+    assert not take.audio.samples[-tail:].any()
+    assert take.audio.samples[-tail - take.audio.sample_rate // 5 : -tail].any(), "and no long silence before it"
+
+
+def test_a_take_is_shorter_than_what_was_spoken_by_the_dummy(engine: DraftEngine) -> None:
+    line = Line("오늘은 날씨가 참 좋네요.", "Korean", 1)
+    padded, _ = join(normalise(line.text, line.language), dummy_for("Korean", line.text))
+    spoken = engine.speak(padded, "Korean", 1)
+    alone = engine.speak(line.text, "Korean", 1)
+    take = make_take(engine, line, TakeSettings())
+    assert take.audio.seconds < spoken.seconds - 1.0
+    assert abs(take.audio.seconds - alone.seconds) < 0.8
+
+
+@dataclasses.dataclass
+class Failing:
+    """An engine whose first takes fail, as a model does that never ends."""
+
+    facts: EngineFacts
+    speech: Audio
+    failures: int
+    seeds: list[int] = dataclasses.field(default_factory=list)
+
+    def speak(self, text: str, language: str, seed: int) -> Audio:
+        self.seeds.append(seed)
+        if len(self.seeds) <= self.failures:
+            raise TakeFailed(f"frame cap reached, take {len(self.seeds)}")
+        return self.speech
+
+    def close(self) -> None:
+        pass
+
+
+def failing(engine: DraftEngine, failures: int) -> Failing:
+    return Failing(engine.facts, engine.speak("하나 둘 셋.   ...  그리고 잠시 쉬어가겠습니다.", "Korean", 0), failures)
+
+
+def test_a_failed_take_is_followed_by_one_with_another_seed(engine: DraftEngine) -> None:
+    broken = failing(engine, 2)
+    take = make_take(broken, Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=3))
+    assert broken.seeds == [5, retake_seed(5, 1), retake_seed(5, 2)]
+    assert (take.seed, take.takes) == (retake_seed(5, 2), 3)
+
+
+def test_when_every_take_fails_there_is_no_audio_but_the_reasons(engine: DraftEngine) -> None:
+    with pytest.raises(NarratorError) as error:
+        make_take(failing(engine, 9), Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=2))
+    assert error.value.code == "take_failed"
+    assert error.value.params == {"takes": 2, "reason": "frame cap reached, take 1; frame cap reached, take 2"}
+
+
+def test_what_cannot_be_spoken_never_reaches_the_engine(engine: DraftEngine) -> None:
+    broken = failing(engine, 0)
+    with pytest.raises(TextRefused):
+        make_take(broken, Line("。。。", "Korean", 5), TakeSettings())
+    assert broken.seeds == []
+
+
+def test_retake_seeds_differ_and_stay_in_range() -> None:
+    seeds = {retake_seed(seed, attempt) for seed in (0, 1, MAX_SEED) for attempt in range(20)}
+    assert len(seeds) == 60
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+def test_the_sound_fingerprint_changes_with_what_can_be_heard(engine: DraftEngine) -> None:
+    plain = sound_fingerprint(engine.facts, TakeSettings())
+    assert plain == sound_fingerprint(engine.facts, TakeSettings(max_takes=9))
+    assert plain != sound_fingerprint(engine.facts, TakeSettings(dummy_suffix="끝."))
+    assert plain != sound_fingerprint(dataclasses.replace(engine.facts, sound="other"), TakeSettings())
+    assert np.all([character in "0123456789abcdef" for character in plain])

@@ -1,0 +1,28 @@
+"""Qwen3-TTS in a cloned voice: all of torch and qwen_tts lives in this package, and is imported when it is opened."""
+
+from __future__ import annotations
+
+import os
+
+from server.engines import Announce, Engine, EngineSettings
+from server.messages import t
+
+
+def open_qwen(settings: EngineSettings, announce: Announce) -> Engine:
+    """Loads the model and makes or reads the voice clone prompt; seconds to minutes, longer with a download.
+
+    Raises EngineUnusable with a sentence when that is not possible on this machine with these settings.
+    """
+    from server.engines.qwen.checkpoint import is_folder
+    from server.engines.qwen.imports import import_qwen_tts
+
+    if is_folder(settings.model):
+        # Read once, when huggingface_hub is imported: a model that is on this disk needs no network, and no waiting
+        # for one that is away.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    announce(t("importing torch and qwen-tts"))
+    import_qwen_tts()
+
+    from server.engines.qwen.engine import QwenEngine
+
+    return QwenEngine.open(settings, announce)

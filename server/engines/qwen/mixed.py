@@ -1,0 +1,43 @@
+"""Two number formats in one model: casts where the talker, the code predictor and the speaker encoder meet.
+
+Stock modules stay as they are; forward pre-hooks cast what enters them. Three borders are enough:
+- into the code predictor go the talker's hidden state and its embedding of code 0;
+- into the talker goes the sum of 16 embeddings, 15 of which live in the code predictor. torch promotes that sum to the
+  wider format, so casting it once at the talker's door is also the most exact;
+- into the speaker encoder goes a mel spectrogram in the talker's format.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def split_precision(model: Any, predictor: torch.dtype) -> None:
+    """Puts the code predictor of a loaded Qwen3TTSForConditionalGeneration into its own format.
+
+    The speaker encoder goes to float32: it runs once per voice, and the voice clone prompt then does not depend on the
+    card. Changes no number where all formats are float32 already.
+    """
+    model.talker.code_predictor.to(predictor)
+    model.speaker_encoder.to(torch.float32)
+    cast_at_borders(model)
+
+
+def cast_at_borders(model: Any) -> None:
+    for module in (model.talker.code_predictor, model.talker.model, model.speaker_encoder):
+        module.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
+
+
+def _cast_inputs(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    dtype = next(module.parameters()).dtype
+    return tuple(_cast(value, dtype) for value in args), {name: _cast(value, dtype) for name, value in kwargs.items()}
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Hidden states only: masks, positions and codes are integers or boolean."""
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -1,0 +1,1 @@
+"""The narrator's side: a script in, a folder of numbered WAV files out."""

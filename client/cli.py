@@ -1,0 +1,173 @@
+"""narrate: typer commands. Parse, call, print; every decision is elsewhere."""
+
+# No `from __future__ import annotations` here: typer reads the annotations, whose texts are made in build().
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from client import commands
+from client.errors import ClientError
+from client.names import NameRefused
+from client.script import ScriptError
+from client.settings import ClientSettings, load_client_settings
+from server import console
+from server.messages import t
+
+KNOWN_ERRORS: tuple[type[Exception], ...] = (ClientError, ScriptError, NameRefused)
+
+
+def main() -> None:
+    sys.exit(console.run(build, "narrate", KNOWN_ERRORS))
+
+
+def build() -> typer.Typer:
+    """Built when called and not on import: the help texts are in the reader's language."""
+    app = typer.Typer(
+        help=t("Turns a script into a folder of numbered WAV files in your own voice."),
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    lang_option = typer.Option("--lang", help=t("Language of the messages: ko or en."))
+    server_option = typer.Option("--server", help=t("The server's address; NARRATE_SERVER."))
+    key_option = typer.Option("--key", help=t("The server's key; NARRATE_KEY. Better kept in .env."))
+    output_option = typer.Option("--output", help=t("Where project folders are made; NARRATE_OUTPUT."))
+    language_option = typer.Option("--language", help=t("The script's language (ko, en, ja, ...); else detected."))
+    local_option = typer.Option("--local", help=t("Start a server on this PC for this command."))
+    draft_option = typer.Option("--draft", help=t("Allow draft speech, a robot voice to try things out."))
+    json_option = typer.Option("--json", help=t("Tell everything as JSON, one object a line."))
+    script_argument = typer.Argument(metavar="SCRIPT", help=t("The script, .txt or .md."))
+
+    @app.callback()
+    def root(
+        lang: Annotated[str, lang_option] = "",
+        debug: Annotated[bool, typer.Option("--debug", help=t("Show tracebacks (may stand anywhere)."))] = False,
+    ) -> None:
+        # Both were read from the command line before typer: they decide how its own help looks.
+        del lang, debug
+
+    @app.command(help=t("Make the missing WAV files of a script; run again to go on."))
+    def run(
+        script: Annotated[Path, script_argument],
+        project: Annotated[str, typer.Option("--project", "-p", help=t("Name of the project folder."))] = "",
+        language: Annotated[str, language_option] = "",
+        draft: Annotated[bool, draft_option] = False,
+        local: Annotated[bool, local_option] = False,
+        new: Annotated[bool, typer.Option("--new", help=t("Begin a new folder."))] = False,
+        into: Annotated[
+            Path | None, typer.Option("--into", help=t("Go on in this folder, whatever its script was."))
+        ] = None,
+        revoice: Annotated[
+            bool, typer.Option("--revoice", help=t("The voice has changed: make every line again with the new one."))
+        ] = False,
+        mix: Annotated[
+            bool, typer.Option("--mix", help=t("The voice has changed: keep the finished lines all the same."))
+        ] = False,
+        wait: Annotated[
+            float,
+            typer.Option("--wait", help=t("Hours to wait for a server that went away.")),
+        ] = 10.0,
+        server: Annotated[str, server_option] = "",
+        key: Annotated[str, key_option] = "",
+        output: Annotated[str, output_option] = "",
+        json: Annotated[bool, json_option] = False,
+        lang: Annotated[str, lang_option] = "",
+    ) -> int:
+        del lang
+        settings = load_client_settings(os.environ, Path.cwd(), server, key, output)
+        options = commands.RunOptions(
+            script=script,
+            project=project,
+            language=language,
+            draft=draft,
+            new=new,
+            into=into,
+            revoice=revoice,
+            mix=mix,
+            wait_s=wait * 3600,
+            json=json,
+            again=again_command(),
+        )
+        return _with_server(settings, local, draft, lambda there, alive: commands.run(there, options, alive))
+
+    @app.command(help=t("Show what 'run' would make: numbers, file names, sentences, times. Asks nothing of a server."))
+    def split(
+        script: Annotated[Path, script_argument],
+        language: Annotated[str, language_option] = "",
+        json: Annotated[bool, json_option] = False,
+        lang: Annotated[str, lang_option] = "",
+    ) -> int:
+        del lang
+        return commands.split(script, language, json)
+
+    @app.command(help=t("Speak one sentence and play it."))
+    def say(
+        text: Annotated[str, typer.Argument(metavar="TEXT", help=t("The sentence, in quotes."))],
+        language: Annotated[str, language_option] = "",
+        draft: Annotated[bool, draft_option] = False,
+        local: Annotated[bool, local_option] = False,
+        seed: Annotated[
+            int | None, typer.Option("--seed", help=t("The seed of the take; another one sounds different."))
+        ] = None,
+        out: Annotated[Path | None, typer.Option("--out", help=t("Save the WAV here and play nothing."))] = None,
+        server: Annotated[str, server_option] = "",
+        key: Annotated[str, key_option] = "",
+        lang: Annotated[str, lang_option] = "",
+    ) -> int:
+        del lang
+        settings = load_client_settings(os.environ, Path.cwd(), server, key)
+        options = commands.SayOptions(text, language, draft, seed, out)
+        return _with_server(settings, local, draft, lambda there, alive: commands.say(there, options, alive))
+
+    @app.command(help=t("Show what a project folder holds and what is missing."))
+    def status(
+        folder: Annotated[
+            Path | None, typer.Argument(metavar="[FOLDER]", help=t("The folder; the newest one where left out."))
+        ] = None,
+        output: Annotated[str, output_option] = "",
+        json: Annotated[bool, json_option] = False,
+        lang: Annotated[str, lang_option] = "",
+    ) -> int:
+        del lang
+        return commands.status(load_client_settings(os.environ, Path.cwd(), output=output), folder, json)
+
+    return app
+
+
+def _with_server(
+    settings: ClientSettings, local: bool, draft: bool, command: Callable[[ClientSettings, Any], int]
+) -> int:
+    """Runs the command against the configured server, or against one that lives as long as the command."""
+    if not local:
+        return command(settings, lambda: None)
+    from client.local import died_sentence, local_server, wait_until_listening
+
+    log = Path(tempfile.gettempdir()) / f"narrate-server-{os.getpid()}.log"
+    with local_server(log, engine="draft" if draft else "") as there:
+        wait_until_listening(there, log)
+        own = ClientSettings(there.address, there.key, settings.output)
+        code = command(own, lambda: died_sentence(there, log))
+    log.unlink(missing_ok=True)
+    return code
+
+
+def again_command() -> str:
+    """This very command, as it would be typed; without what belongs to the first time only."""
+    words = ["narrate", *(word for word in sys.argv[1:] if word not in ("--new", "--revoice"))]
+    if sys.platform == "win32":
+        import subprocess
+
+        return subprocess.list2cmdline(words)
+    import shlex
+
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    main()

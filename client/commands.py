@@ -1,0 +1,459 @@
+"""What each command of narrate does, from settings to exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from client import play
+from client.api import Speech, Voice, VoiceServer
+from client.errors import EXIT_PARTIAL, ClientError, DraftRefused, VoiceChanged
+from client.estimate import expected_seconds
+from client.names import safe_project_name
+from client.narrate import Outcome, Patience, Run, patiently, ready_server, voice_of
+from client.project import (
+    Manifest,
+    Plan,
+    ProjectFolder,
+    ScriptRecord,
+    choose_folder,
+    folder_name,
+    new_project,
+    now,
+    plan_lines,
+    read_manifest,
+    read_manifests,
+    script_sha256,
+    wanted_lines,
+)
+from client.report import PlainReport, RunReport, Summary, choose_report, duration
+from client.script import Script, read_script
+from client.sentences import detect_language
+from client.settings import ClientSettings
+from server.console import EXIT_INTERRUPTED, EXIT_OK, complain
+from server.console import say as say_line
+from server.contract import LANGUAGES, Health, language_name
+from server.messages import t
+
+PROGRAM = f"overnight-narrator {version('overnight-narrator')}"
+
+Gone = Callable[[], str | None]
+"""A sentence when the server of --local has ended."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    script: Path
+    project: str
+    language: str
+    draft: bool
+    new: bool
+    into: Path | None
+    revoice: bool
+    mix: bool
+    wait_s: float
+    json: bool
+    again: str
+
+
+@dataclass(frozen=True)
+class SayOptions:
+    text: str
+    language: str
+    draft: bool
+    seed: int | None
+    out: Path | None
+
+
+def given_language(language: str) -> str | None:
+    """The language that --language names; None where it was left out. Raises ClientError."""
+    if not language:
+        return None
+    try:
+        return language_name(language)
+    except ValueError as error:
+        raise ClientError(
+            t(
+                "The language {language} is not one of the ten: {languages}.",
+                language=language,
+                languages=", ".join(f"{code} ({name})" for code, name in LANGUAGES.items()),
+            )
+        ) from error
+
+
+def run(settings: ClientSettings, options: RunOptions, gone: Gone = lambda: None) -> int:
+    """Raises ClientError, ScriptError or NameRefused when it cannot begin."""
+    if options.revoice and options.mix:
+        raise ClientError(t("--revoice and --mix say opposite things; give one of them."))
+    if options.new and options.into:
+        raise ClientError(t("--new and --into say opposite things; give one of them."))
+    script = read_script(options.script, given_language(options.language))
+    project = options.project or options.script.stem
+    safe_project_name(project)
+    need_key(settings)
+    return asyncio.run(_run(settings, options, script, project, choose_report(options.json, sys.stdout.isatty()), gone))
+
+
+def need_key(settings: ClientSettings) -> None:
+    if not settings.key:
+        raise ClientError(
+            t(
+                "There is no key for the server. Write NARRATE_KEY=... into .env (the same as API_KEY on the "
+                "server's PC), or use --local for a server on this PC."
+            )
+        )
+
+
+async def _run(
+    settings: ClientSettings, options: RunOptions, script: Script, project: str, report: RunReport, gone: Gone
+) -> int:
+    stop = asyncio.Event()
+    patience = Patience(report, options.wait_s, stop, gone_for_good=gone)
+    with _ctrl_c(stop, report):
+        async with VoiceServer(settings.server, settings.key) as server:
+            health = await ready_server(server, patience)
+            check_draft(health, options.draft)
+            folder = _open_folder(settings.output, options, script, project, health, report)
+            with _alone_in(folder.path):
+                # Read again under the lock: another run may have ended just now.
+                folder.manifest = read_manifest(folder.path) or folder.manifest
+                return await _run_in(folder, server, health, patience, options, script, report, stop)
+
+
+async def _run_in(
+    folder: ProjectFolder,
+    server: VoiceServer,
+    health: Health,
+    patience: Patience,
+    options: RunOptions,
+    script: Script,
+    report: RunReport,
+    stop: asyncio.Event,
+) -> int:
+    started = time.monotonic()
+    voice = voice_of(health)
+    plan = plan_lines(
+        wanted_lines(script),
+        script.language,
+        voice,
+        folder.manifest.lines,
+        folder.files_by_sha256(),
+        options.mix,
+    )
+    check_voice(plan, options, folder.path)
+    folder.apply(plan, script.language, script_record(script))
+    report.note(t("Folder: {folder}", folder=folder.path))
+    if health.draft:
+        report.note(t("This is DRAFT speech, a robot voice: not for publication."))
+    report.begin(len(plan.lines), len(plan.to_make))
+    job = Run(server, folder, script.language, voice, options.mix, report, patience, stop)
+    try:
+        outcome = await job.make(plan.to_make, health.in_flight)
+    except asyncio.CancelledError:  # Ctrl-C twice
+        outcome = job.outcome
+        outcome.interrupted = True
+    report.end(summary_of(folder, plan, outcome, time.monotonic() - started, health.draft, options.again))
+    if outcome.ended_by is not None:
+        complain(str(outcome.ended_by))
+        return outcome.ended_by.exit_code
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_PARTIAL if outcome.failed else EXIT_OK
+
+
+def script_record(script: Script) -> ScriptRecord:
+    return ScriptRecord(name=script.name, sha256=script_sha256(script), language=script.language)
+
+
+def check_draft(health: Health, allowed: bool) -> None:
+    """Nobody is to wake up to a night of robot voice. Raises DraftRefused."""
+    if health.draft and not allowed:
+        raise DraftRefused(
+            t(
+                "This server speaks only DRAFT: a robot voice, not yours. For your own voice set REF_AUDIO and "
+                "REF_TEXT on the server ('voice-server init' asks for them). To try things out with the robot "
+                "voice, add --draft."
+            )
+        )
+
+
+def check_voice(plan: Plan, options: RunOptions, folder: Path) -> None:
+    """Raises VoiceChanged when finished lines were spoken by another voice and nobody said what to do."""
+    if plan.other_voice and not options.revoice and not options.mix:
+        raise VoiceChanged(
+            t(
+                "{count} finished lines in {folder} were spoken by another voice than the server has now. Choose: "
+                "--revoice makes them all again with the new voice (the old files go to the folder 'old'), --mix "
+                "keeps them and makes only the rest, --new begins a new folder. Or start the server with the "
+                "earlier reference audio, text and model.",
+                count=plan.other_voice,
+                folder=folder,
+            )
+        )
+
+
+def _open_folder(
+    output: Path, options: RunOptions, script: Script, project: str, health: Health, report: RunReport
+) -> ProjectFolder:
+    """The folder to go on in, or a new one; says which and why."""
+    if options.into is not None:
+        return _into(options.into, script, project, health)
+    folders = read_manifests(output)
+    name = None if options.new else choose_folder(script, project, health.draft, folders)
+    if name is not None:
+        report.note(t("Going on in the folder {name}: it has this script, or an earlier version of it.", name=name))
+        return ProjectFolder(_existing(output, name), folders[name])
+    taken = [path.name for path in output.iterdir()] if output.is_dir() else []
+    name = folder_name(project, now().date(), health.draft, taken)
+    if (
+        folders
+        and not options.new
+        and any(unicodedata.normalize("NFC", m.project) == safe_project_name(project) for m in folders.values())
+    ):
+        report.note(
+            t(
+                "Beginning a new folder: the folders of this project that are there hold another script. "
+                "(--into FOLDER goes on in one of them all the same.)"
+            )
+        )
+    return new_project(output, name, project, health.draft, script_record(script), PROGRAM)
+
+
+def _existing(output: Path, name: str) -> Path:
+    """The folder whose name is this one in NFC; macOS may have it otherwise."""
+    return next(path for path in output.iterdir() if unicodedata.normalize("NFC", path.name) == name)
+
+
+def _into(folder: Path, script: Script, project: str, health: Health) -> ProjectFolder:
+    folder = folder.expanduser().resolve()
+    manifest = read_manifest(folder)
+    if manifest is None:
+        if folder.exists():
+            raise ClientError(
+                t(
+                    "{folder} has no project.json that can be read, so it is no project folder. Give another folder "
+                    "to --into, or leave it out.",
+                    folder=folder,
+                )
+            )
+        return new_project(folder.parent, folder.name, project, health.draft, script_record(script), PROGRAM)
+    if manifest.draft != health.draft:
+        raise DraftRefused(
+            t(
+                "{folder} and the server do not fit together: only one of them is draft speech. Give another folder to "
+                "--into, or leave it out.",
+                folder=folder,
+            )
+        )
+    return ProjectFolder(folder, manifest)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """The operating system's lock, so a power cut leaves none behind. Raises ClientError when another run has it."""
+    locks = folder.parent / ".locks"
+    locks.mkdir(exist_ok=True)
+    lock = FileLock(locks / f"{folder.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ClientError(
+            t("Another narrate is at work in {folder}. Wait for it, or stop it first.", folder=folder)
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _ctrl_c(stop: asyncio.Event, report: RunReport) -> Iterator[None]:
+    """Ctrl-C once finishes the lines in flight, twice stops at once. SIGTERM is like the first."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def first_or_second() -> None:
+        if stop.is_set():
+            if task is not None:
+                task.cancel()
+            return
+        stop.set()
+        report.note(
+            t("Finishing the lines in flight; Ctrl-C once more stops at once. Finished files are kept either way.")
+        )
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(first_or_second)
+
+    # Not loop.add_signal_handler: Windows does not have it.
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def summary_of(
+    folder: ProjectFolder, plan: Plan, outcome: Outcome, wall_seconds: float, draft: bool, again: str
+) -> Summary:
+    finished = [record for record in folder.manifest.lines if record.status == "made"]
+    return Summary(
+        folder=folder.path,
+        lines=len(plan.lines),
+        kept=len(plan.lines) - len(plan.to_make),
+        made=len(outcome.made),
+        failed=sorted(outcome.failed, key=lambda record: record.number),
+        left=len(plan.to_make) - len(outcome.made) - len(outcome.failed),
+        audio_seconds=sum(record.duration for record in finished),
+        wall_seconds=wall_seconds,
+        draft=draft,
+        again=again,
+    )
+
+
+def split(path: Path, language: str, as_json: bool) -> int:
+    """Shows what `run` would make."""
+    script = read_script(path, given_language(language))
+    rows = [(line, expected_seconds(line.text, script.language)) for line in wanted_lines(script)]
+    total = sum(seconds for _, seconds in rows)
+    if as_json:
+        for line, seconds in rows:
+            say_line(json.dumps({**asdict(line), "expected_seconds": round(seconds, 1)}, ensure_ascii=False))
+        return EXIT_OK
+    if sys.stdout.isatty():
+        table = Table(box=None, pad_edge=False)
+        table.add_column(t("No."), justify="right")
+        table.add_column(t("File"), overflow="fold")
+        table.add_column(t("Characters"), justify="right", no_wrap=True)
+        table.add_column(t("Expected"), justify="right", no_wrap=True)
+        table.add_column(t("Sentence"), overflow="fold", ratio=1)
+        for line, seconds in rows:
+            table.add_row(
+                f"{line.number:03}", line.file, str(len(line.text)), f"{seconds:.1f} s", line.text, style=None
+            )
+        Console(highlight=False, markup=False).print(table, markup=False)
+    else:
+        for line, seconds in rows:
+            say_line(f"{line.number:03}  {line.file}  {len(line.text)}  {seconds:.1f} s  {line.text}")
+    say_line(
+        t(
+            "{count} sentences in {language}, about {time} of speech.",
+            count=len(rows),
+            language=script.language,
+            time=duration(total),
+        )
+    )
+    return EXIT_OK
+
+
+def say(settings: ClientSettings, options: SayOptions, gone: Gone = lambda: None) -> int:
+    need_key(settings)
+    language = given_language(options.language) or detect_language(options.text)
+    speech, draft = asyncio.run(_speak_once(settings, options, language, gone))
+    if draft:
+        say_line(t("This is DRAFT speech, a robot voice: not for publication."))
+    say_line(
+        t(
+            "{seconds} s of speech in {time} s (seed {seed}).",
+            seconds=f"{speech.seconds:.1f}",
+            time=f"{speech.generation_seconds:.1f}",
+            seed=speech.seed,
+        )
+    )
+    if options.out is not None:
+        options.out.write_bytes(speech.wav)
+        say_line(t("Saved: {file}", file=options.out.resolve()))
+        return EXIT_OK
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "say.wav"
+        file.write_bytes(speech.wav)
+        if play.play(file):
+            return EXIT_OK
+    raise ClientError(
+        t(
+            "This PC has no program that plays sound (looked for: {players}). Save it with --out FILE.wav.",
+            players=", ".join(command[0] for command in play.LINUX_PLAYERS),
+        )
+    )
+
+
+async def _speak_once(settings: ClientSettings, options: SayOptions, language: str, gone: Gone) -> tuple[Speech, bool]:
+    patience = Patience(PlainReport(sys.stderr), 0.0 if gone() else 120.0, asyncio.Event(), gone_for_good=gone)
+    async with VoiceServer(settings.server, settings.key) as server:
+        health = await ready_server(server, patience)
+        check_draft(health, options.draft)
+        speech = await patiently(lambda: server.speak(options.text, language, options.seed), patience)
+        return speech, health.draft
+
+
+def status(settings: ClientSettings, folder: Path | None, as_json: bool) -> int:
+    """Exit code 0 when every line is there and whole, 3 when something is missing."""
+    path = folder.expanduser().resolve() if folder else _newest(settings.output)
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise ClientError(t("{folder} has no project.json that can be read, so it is no project folder.", folder=path))
+    files = ProjectFolder(path, manifest).files_by_sha256()
+    states = {
+        record.number: line_state(record.status, record.file in files.get(record.sha256, ()))
+        for record in manifest.lines
+    }
+    done = [record for record in manifest.lines if states[record.number] == "made"]
+    if as_json:
+        say_line(json.dumps({**manifest.model_dump(), "folder": str(path), "states": states}, ensure_ascii=False))
+        return EXIT_OK if len(done) == len(states) else EXIT_PARTIAL
+    say_line(t("Folder: {folder}", folder=path))
+    _show_voice(manifest)
+    for record in manifest.lines:
+        if states[record.number] != "made":
+            what = {"failed": t("failed"), "missing": t("missing"), "changed": t("not whole, or changed by hand")}
+            reason = f": {record.error}" if record.error else ""
+            say_line(f"{record.number:03}  {what[states[record.number]]}{reason}  {record.text}")
+    say_line(
+        t(
+            "{done} of {lines} lines are finished, {audio} of audio.",
+            done=len(done),
+            lines=len(states),
+            audio=duration(sum(record.duration for record in done)),
+        )
+    )
+    if len(done) < len(states):
+        say_line(t("'narrate run' with the same script and project makes what is missing."))
+        return EXIT_PARTIAL
+    return EXIT_OK
+
+
+def _show_voice(manifest: Manifest) -> None:
+    voices = {Voice(r.engine, r.model, r.voice, "") for r in manifest.lines if r.status == "made"}
+    for voice in sorted(voices, key=lambda voice: voice.voice):
+        say_line(t("Voice: {engine}, {model}, {voice}", engine=voice.engine, model=voice.model, voice=voice.voice))
+    if manifest.draft:
+        say_line(t("This is DRAFT speech, a robot voice: not for publication."))
+
+
+def line_state(recorded: str, whole: bool) -> str:
+    """`made`, `missing`, `failed`, or `changed` for a file that is not the one that was recorded."""
+    if recorded == "made" and not whole:
+        return "changed"
+    return recorded
+
+
+def _newest(output: Path) -> Path:
+    folders = read_manifests(output)
+    if not folders:
+        raise ClientError(t("There is no project folder in {folder} yet. 'narrate run' makes one.", folder=output))
+    return _existing(output, max(folders, key=lambda name: folders[name].created))

@@ -1,0 +1,67 @@
+"""The client's exceptions; each one's text is a whole sentence in the reader's language.
+
+ClientError            the command cannot go on
++-- DraftRefused       the server speaks draft and nobody asked for it
++-- VoiceChanged       this folder holds another voice
++-- ServerError        what came back from the server, or did not
+    +-- ServerAway     no answer: it may come back
+    +-- ServerBusy     not now: it said when to ask again
+    +-- KeyRefused     every line would be refused
+    +-- LineRefused    this line will never be taken
+    +-- TakeRejected   this take is no good; another seed may be
+    +-- NotAServer     something else answers at that address
+client.script.ScriptError and client.names.NameRefused stand beside these.
+"""
+
+from __future__ import annotations
+
+EXIT_PARTIAL = 3
+EXIT_SERVER = 4
+EXIT_KEY = 5
+EXIT_VOICE = 6
+
+
+class ClientError(Exception):
+    exit_code = 1
+
+
+class DraftRefused(ClientError):
+    exit_code = EXIT_VOICE
+
+
+class VoiceChanged(ClientError):
+    exit_code = EXIT_VOICE
+
+
+class ServerError(ClientError):
+    exit_code = EXIT_SERVER
+
+
+class ServerAway(ServerError):
+    pass
+
+
+class ServerBusy(ServerError):
+    def __init__(self, sentence: str, retry_after_s: float) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
+class KeyRefused(ServerError):
+    exit_code = EXIT_KEY
+
+
+class LineRefused(ServerError):
+    def __init__(self, sentence: str, code: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class TakeRejected(ServerError):
+    def __init__(self, sentence: str, code: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class NotAServer(ServerError):
+    pass

@@ -1,0 +1,228 @@
+"""The run: keep the server fed with the lines that are missing, record each answer, wait out what passes.
+
+Knows no terminal: what happens is told to a Report. Knows no file format: the ProjectFolder writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from client.api import Speech, Voice, VoiceServer
+from client.errors import LineRefused, NotAServer, ServerAway, ServerBusy, ServerError, TakeRejected, VoiceChanged
+from client.estimate import expected_seconds
+from client.project import LineRecord, PlannedLine, ProjectFolder, line_seed
+from server.contract import Health
+from server.messages import t
+
+TAKES_PER_LINE = 3
+"""Seeds tried before a line that the server could not speak counts as failed."""
+FIRST_PATIENCE_S = 120.0
+"""How long a server that never answered is waited for: its address is probably wrong."""
+PAUSES_S = (1.0, 2.0, 5.0, 10.0, 15.0)
+"""Between attempts to reach a server that is away; the last one repeats."""
+LOADING_PAUSE_S = 1.0
+
+Result = TypeVar("Result")
+
+
+class Report(Protocol):
+    """Told what happens, as it happens."""
+
+    def waiting(self, sentence: str, waited_s: float) -> None: ...
+    def server_back(self) -> None: ...
+    def line_started(self, line: PlannedLine) -> None: ...
+    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float) -> None: ...
+    def line_failed(self, line: PlannedLine, sentence: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    made: list[LineRecord] = field(default_factory=list)
+    failed: list[LineRecord] = field(default_factory=list)
+    interrupted: bool = False
+    ended_by: ServerError | VoiceChanged | None = None
+    """Why the run stopped before its last line, if not by the reader."""
+
+
+@dataclass
+class Patience:
+    """How long to wait for a server that is away, and what is told meanwhile."""
+
+    report: Report
+    limit_s: float
+    stop: asyncio.Event
+    reached: bool = False
+    """Whether the server has answered before in this run."""
+    gone_for_good: Callable[[], str | None] = lambda: None
+    """A sentence when the server cannot come back: the process of --local has ended."""
+    _away_since: float | None = None
+
+    def limit(self) -> float:
+        return self.limit_s if self.reached else min(self.limit_s, FIRST_PATIENCE_S)
+
+    async def after(self, error: ServerAway | ServerBusy, attempt: int) -> None:
+        """Waits before the next attempt. Raises the error when it has lasted too long, or the reader stops."""
+        clock = time.monotonic()
+        if self._away_since is None:
+            self._away_since = clock
+        waited = clock - self._away_since
+        if (sentence := self.gone_for_good()) is not None:
+            raise ServerError(sentence)
+        if waited >= self.limit() or self.stop.is_set():
+            raise error
+        self.report.waiting(str(error), waited)
+        pause = PAUSES_S[min(attempt, len(PAUSES_S) - 1)]
+        if isinstance(error, ServerBusy):
+            pause = error.retry_after_s
+        await _sleep_unless(self.stop, min(pause, max(0.1, self.limit() - waited)))
+
+    def answered(self) -> None:
+        self.reached = True
+        if self._away_since is not None:
+            self._away_since = None
+            self.report.server_back()
+
+
+async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def patiently(ask: Callable[[], Awaitable[Result]], patience: Patience) -> Result:
+    """Asks until there is an answer. Raises what the server said for good, or the last outage."""
+    attempt = 0
+    while True:
+        try:
+            result = await ask()
+        except (ServerAway, ServerBusy) as error:
+            await patience.after(error, attempt)
+            attempt += 1
+        except ServerError:
+            patience.answered()
+            raise
+        else:
+            patience.answered()
+            return result
+
+
+async def ready_server(server: VoiceServer, patience: Patience) -> Health:
+    """Its health as soon as it can speak. Raises ServerError when it never does."""
+
+    async def ask() -> Health:
+        try:
+            health = await server.health()
+        except NotAServer:
+            # In the middle of the night that is a proxy's error page; at the start a wrong address.
+            if patience.reached:
+                raise ServerBusy(t("Something else answers in the server's place."), PAUSES_S[-1]) from None
+            raise
+        if not health.ready:
+            patience.reached = True
+            if health.status == "error":
+                raise ServerBusy(t("The server is there but cannot speak. Its own window says why."), PAUSES_S[-1])
+            raise ServerBusy(t("The server is loading its voice; this can take minutes."), LOADING_PAUSE_S)
+        return health
+
+    return await patiently(ask, patience)
+
+
+def voice_of(health: Health) -> Voice:
+    return Voice(health.engine, health.model, health.voice, health.sound)
+
+
+@dataclass
+class Clock:
+    """Remaining time, from how long the lines of this run took for each second that they were expected to last."""
+
+    remaining_s: float
+    """Expected seconds of speech that are still to be made."""
+    started: float = field(default_factory=time.monotonic)
+    done_s: float = 0.0
+
+    def done(self, expected_s: float) -> float:
+        """A line is finished; returns the seconds left."""
+        self.done_s += expected_s
+        self.remaining_s = max(0.0, self.remaining_s - expected_s)
+        return self.remaining_s * (time.monotonic() - self.started) / max(self.done_s, 1e-6)
+
+
+@dataclass
+class Run:
+    server: VoiceServer
+    folder: ProjectFolder
+    language: str
+    voice: Voice
+    mix: bool
+    report: Report
+    patience: Patience
+    stop: asyncio.Event
+    """Set: lines in flight are finished and no other is begun."""
+    outcome: Outcome = field(default_factory=Outcome)
+
+    async def make(self, lines: Sequence[PlannedLine], in_flight: int) -> Outcome:
+        """Speaks the lines, several at a time. One failed line does not stop the others."""
+        waiting = list(reversed(lines))
+        clock = Clock(sum(expected_seconds(line.wanted.text, self.language) for line in lines))
+
+        async def work() -> None:
+            while waiting and not self.stop.is_set() and self.outcome.ended_by is None:
+                await self._make_line(waiting.pop(), clock)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, min(in_flight, len(lines)))):
+                group.create_task(work())
+        self.outcome.interrupted = self.stop.is_set() and len(self.outcome.made + self.outcome.failed) < len(lines)
+        return self.outcome
+
+    async def _make_line(self, line: PlannedLine, clock: Clock) -> None:
+        self.report.line_started(line)
+        try:
+            speech, attempts = await self._speak(line)
+        except (LineRefused, TakeRejected) as error:
+            attempts = line.attempts + (TAKES_PER_LINE if isinstance(error, TakeRejected) else 0)
+            self.outcome.failed.append(self.folder.save_failure(line.wanted.number, str(error), attempts))
+            clock.done(expected_seconds(line.wanted.text, self.language))
+            self.report.line_failed(line, str(error))
+        except (ServerError, VoiceChanged) as error:
+            if not self.stop.is_set():
+                self.outcome.ended_by = error
+        else:
+            record = self.folder.save_line(line.wanted.number, speech, self.language, attempts)
+            self.outcome.made.append(record)
+            self.report.line_made(line, record, clock.done(expected_seconds(line.wanted.text, self.language)))
+
+    async def _speak(self, line: PlannedLine) -> tuple[Speech, int]:
+        """The line's speech and how many takes it has had now. A bad take is followed by one with another seed."""
+        attempt = line.attempts
+        while True:
+            seed = line_seed(line.wanted.text, self.language, attempt)
+            attempt += 1
+            try:
+                speech = await patiently(
+                    lambda seed=seed: self.server.speak(line.wanted.text, self.language, seed),  # type: ignore[misc]
+                    self.patience,
+                )
+            except TakeRejected:
+                if attempt - line.attempts >= TAKES_PER_LINE:
+                    raise
+                continue
+            self._same_voice(speech.voice)
+            return speech, attempt
+
+    def _same_voice(self, voice: Voice) -> None:
+        """Raises VoiceChanged when the server was restarted with another voice in the middle of the run."""
+        if voice == self.voice or (self.mix and (voice.engine == self.voice.engine)):
+            return
+        raise VoiceChanged(
+            t(
+                "The server speaks with another voice or other sound settings than when this run began; the run has "
+                "stopped so that the folder does not become a mixture. What is finished is saved. Run the same "
+                "command again: it tells what can be done."
+            )
+        )

@@ -1,0 +1,77 @@
+"""The client's settings: flags over the environment over .env. Opens nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from client.errors import ClientError
+from server.contract import DEFAULT_PORT
+from server.envfile import find_env_file, read_env_file
+from server.messages import t
+
+DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
+NAMES = ("NARRATE_SERVER", "NARRATE_KEY", "NARRATE_OUTPUT")
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    server: str
+    """Address without a trailing slash."""
+    key: str
+    output: Path
+    """Absolute."""
+
+
+def load_client_settings(
+    environ: Mapping[str, str], folder: Path, server: str = "", key: str = "", output: str = ""
+) -> ClientSettings:
+    """Raises ClientError when the server's address is none."""
+    env_file = find_env_file(folder)
+    in_file = read_env_file(env_file) if env_file else {}
+    base = env_file.parent if env_file else folder
+
+    def setting(name: str) -> str:
+        return environ.get(name, "").strip() or in_file.get(name, "")
+
+    if output:
+        output_folder = folder / Path(output).expanduser()
+    elif environ.get("NARRATE_OUTPUT", "").strip():
+        output_folder = folder / Path(environ["NARRATE_OUTPUT"].strip()).expanduser()
+    else:
+        # A path in .env means the same folder wherever the command is typed.
+        output_folder = base / Path(in_file.get("NARRATE_OUTPUT", "output")).expanduser()
+    return ClientSettings(
+        server=server_address(server or setting("NARRATE_SERVER") or DEFAULT_SERVER),
+        key=key or setting("NARRATE_KEY"),
+        output=output_folder.resolve(),
+    )
+
+
+def server_address(given: str) -> str:
+    """`192.168.0.2` and `http://192.168.0.2:7860/` both to `http://192.168.0.2:7860`.
+
+    Raises ClientError when it cannot be an address.
+    """
+    address = given.strip()
+    if "://" not in address:
+        address = "http://" + address
+    address = address.rstrip("/")
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ClientError(
+            t(
+                "The server's address {address} is not one. It looks like http://192.168.0.2:7860 "
+                "(NARRATE_SERVER in .env, or --server).",
+                address=given,
+            )
+        )
+    if port is None and parts.scheme == "http":
+        address = f"http://{parts.netloc}:{DEFAULT_PORT}{parts.path}"
+    return address

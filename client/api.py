@@ -49,6 +49,8 @@ class Speech:
     seed: int
     takes: int
     confidence: float
+    doubtful: bool
+    """The server was not sure of the cut; this line is to be listened to."""
     voice: Voice
     generation_seconds: float
 
@@ -172,6 +174,7 @@ def speech_from(response: httpx.Response, text: str) -> Speech:
         seed=int(headers[contract.HEADER_SEED]),
         takes=int(headers[contract.HEADER_TAKES]),
         confidence=float(headers[contract.HEADER_CUT_CONFIDENCE]),
+        doubtful=headers.get(contract.HEADER_DOUBTFUL) == "yes",
         voice=Voice(
             engine=headers[contract.HEADER_ENGINE],
             model=headers[contract.HEADER_MODEL],

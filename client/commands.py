@@ -319,6 +319,7 @@ def summary_of(
         made=len(outcome.made),
         failed=sorted(outcome.failed, key=lambda record: record.number),
         left=len(plan.to_make) - len(outcome.made) - len(outcome.failed),
+        doubtful=[record for record in finished if record.doubtful],
         audio_seconds=sum(record.duration for record in finished),
         wall_seconds=wall_seconds,
         draft=draft,

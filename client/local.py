@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,11 @@ def server_installed() -> bool:
 
 
 @contextlib.contextmanager
-def local_server(log: Path, engine: str = "") -> Iterator[LocalServer]:
+def local_server(log: Path, engine: str = "", settings: Mapping[str, str] | None = None) -> Iterator[LocalServer]:
     """Starts voice-server on loopback with a fresh key and stops it at the end.
 
-    log: file for what it prints. engine: value for ENGINE; empty leaves it to .env.
+    log: file for what it prints. engine: value for ENGINE; empty leaves it to .env. settings: further
+    ones, in capitals.
     Raises ClientError when the server's packages are not installed.
     """
     if not server_installed():
@@ -64,6 +65,7 @@ def local_server(log: Path, engine: str = "") -> Iterator[LocalServer]:
         "PORT": str(port),
         "PYTHONUTF8": "1",
         **({"ENGINE": engine} if engine else {}),
+        **(settings or {}),
     }
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:

@@ -63,6 +63,9 @@ class LineRecord(BaseModel):
     takes: int = 0
     """Takes that the server spoke for the one delivered."""
     confidence: float = 0.0
+    """0 to 1: how sure the cut of the dummy sentence is."""
+    doubtful: bool = False
+    """The cut was not sure in any take: listen to this line."""
     sha256: str = ""
     """Of the whole file."""
     made: str = ""
@@ -372,6 +375,7 @@ class ProjectFolder:
                 "attempts": attempts,
                 "takes": speech.takes,
                 "confidence": speech.confidence,
+                "doubtful": speech.doubtful,
                 "sha256": hashlib.sha256(speech.wav).hexdigest(),
                 "made": now().isoformat(timespec="seconds"),
                 "error": "",

@@ -31,6 +31,8 @@ class Summary:
     failed: Sequence[LineRecord]
     left: int
     """Lines that were not begun."""
+    doubtful: Sequence[LineRecord]
+    """Finished lines whose ending nobody is sure of."""
     audio_seconds: float
     """Of all finished lines of the folder."""
     wall_seconds: float
@@ -57,7 +59,8 @@ def shortened(text: str, columns: int) -> str:
 
 
 def line_sentence(line: PlannedLine, record: LineRecord) -> str:
-    return f"{record.file}  {record.duration:.1f} s  {shortened(line.wanted.text, 50)}"
+    doubt = "  " + t("(doubtful)") if record.doubtful else ""
+    return f"{record.file}  {record.duration:.1f} s  {shortened(line.wanted.text, 50)}{doubt}"
 
 
 class PlainReport:
@@ -200,6 +203,7 @@ class JsonReport:
             made=summary.made,
             failed=[record.number for record in summary.failed],
             left=summary.left,
+            doubtful=[record.number for record in summary.doubtful],
             audio_seconds=round(summary.audio_seconds, 3),
             wall_seconds=round(summary.wall_seconds, 1),
             draft=summary.draft,
@@ -237,6 +241,15 @@ def show_summary(summary: Summary, console: Console) -> None:
             wall=duration(summary.wall_seconds),
         )
     )
+    if summary.doubtful:
+        numbers = ", ".join(f"{record.number:03}" for record in summary.doubtful)
+        line(
+            t(
+                "Listen to these lines, their endings are doubtful: {numbers}. To have one spoken anew, delete its WAV "
+                "and run the same command again.",
+                numbers=numbers,
+            )
+        )
     if summary.draft:
         line(t("This is DRAFT speech, a robot voice: not for publication."))
     line(t("Folder: {folder}", folder=summary.folder))

@@ -29,10 +29,10 @@ from server.settings import (
     choose_engine,
     engine_settings,
     load_settings,
+    take_settings,
 )
 from server.setup import ask_and_write
 from server.supervisor import Supervisor
-from server.take import TakeSettings
 
 CLIENT_NAMES = ("NARRATE_SERVER", "NARRATE_KEY", "NARRATE_OUTPUT")
 
@@ -108,11 +108,12 @@ def run_server(loaded: Loaded, attached: bool = False) -> int:
         complain(t("Note: {sentence}", sentence=warning))
     check_door(settings)
     choice = choose_engine(settings, draft_installed())
+    takes = take_settings(settings)
     sock = listen(settings)
     _say_start(settings, choice)
     supervisor = Supervisor(
         engine=engine_settings(settings, choice.engine),
-        take=TakeSettings(dummy_suffix=settings.dummy_suffix, max_takes=settings.max_takes),
+        take=takes,
         reader=current_language(),
         queue_limit=settings.queue_limit,
         environment=loaded.passed_on,

@@ -41,6 +41,8 @@ HEADER_TAKES = "X-Takes"
 """How many takes were spoken for this answer."""
 HEADER_CUT_CONFIDENCE = "X-Cut-Confidence"
 """0 to 1: how sure the cut is that it took the dummy sentence off and nothing else."""
+HEADER_DOUBTFUL = "X-Doubtful"
+"""`yes` when no take was sure enough and this is the best of them: listen to it. Else `no`."""
 HEADER_TEXT_SHA256 = "X-Text-SHA256"
 """SHA-256 of the request's text as received (UTF-8), computed beside the take: proves whose audio this is."""
 
@@ -205,5 +207,7 @@ class Health(BaseModel):
     """Lines that the server wants to have from one client at a time."""
     queue_depth: int
     worker_restarts: int
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Since the start: spoken, failed, doubtful, retakes, dummy_missing, dummy_truncated, dummy_twice."""
     version: str
     message: str

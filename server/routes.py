@@ -11,6 +11,7 @@ from fastapi import FastAPI, Response
 from server.contract import (
     HEADER_AUDIO_DURATION,
     HEADER_CUT_CONFIDENCE,
+    HEADER_DOUBTFUL,
     HEADER_ENGINE,
     HEADER_MODEL,
     HEADER_SEED,
@@ -98,6 +99,7 @@ def speech_headers(spoken: Spoken, total_seconds: float) -> dict[str, str]:
         HEADER_SEED: str(spoken.seed),
         HEADER_TAKES: str(spoken.takes),
         HEADER_CUT_CONFIDENCE: f"{spoken.confidence:.3f}",
+        HEADER_DOUBTFUL: "yes" if spoken.doubtful else "no",
         HEADER_TEXT_SHA256: spoken.text_sha256,
     }
 
@@ -123,6 +125,7 @@ def health_of(settings: Settings, supervisor: Supervisor) -> Health:
         in_flight=facts.in_flight if facts else 1,
         queue_depth=supervisor.queue_depth,
         worker_restarts=supervisor.restarts,
+        counts=dict(supervisor.counts),
         version=VERSION,
         message=supervisor.step,
     )

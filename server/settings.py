@@ -16,6 +16,8 @@ from server.engines import EngineSettings
 from server.envfile import find_env_file, read_env_file
 from server.errors import SettingsError
 from server.messages import t
+from server.suffix import dummy_for
+from server.take import CONFIDENCE_LIMIT, TakeSettings
 
 MIN_KEY_CHARS = 32
 """Shortest key for a server that other machines can reach."""
@@ -45,6 +47,9 @@ class Settings(BaseModel):
     prompt_dir: str = "voices"
     queue_limit: int = 64
     max_takes: int = 3
+    cut: Literal["calibrated", "reference"] = "calibrated"
+    cut_confidence: float = CONFIDENCE_LIMIT
+    head_ms: float = 40.0
 
     @field_validator("tts_language")
     @classmethod
@@ -62,6 +67,20 @@ class Settings(BaseModel):
     @classmethod
     def _at_least_one(cls, value: int) -> int:
         if value < 1:
+            raise ValueError(value)
+        return value
+
+    @field_validator("cut_confidence")
+    @classmethod
+    def _a_share(cls, value: float) -> float:
+        if not 0 <= value <= 1:
+            raise ValueError(value)
+        return value
+
+    @field_validator("head_ms")
+    @classmethod
+    def _a_short_time(cls, value: float) -> float:
+        if not 0 <= value <= 1000:
             raise ValueError(value)
         return value
 
@@ -140,6 +159,9 @@ def _allowed(name: str) -> str:
         "engine": "auto, qwen, draft",
         "dtype": "auto, float32, float16, bfloat16",
         "attention": "sdpa, eager, flash_attention_2",
+        "cut": "calibrated, reference",
+        "cut_confidence": "0-1",
+        "head_ms": "0-1000",
     }.get(name, t("text"))
 
 
@@ -242,4 +264,17 @@ def engine_settings(settings: Settings, engine: str) -> EngineSettings:
         dtype=settings.dtype,
         attention=settings.attention,
         prompt_dir=settings.prompt_dir,
+    )
+
+
+def take_settings(settings: Settings) -> TakeSettings:
+    """Raises SettingsError when DUMMY_SUFFIX cannot be spoken: now, and not at the first request."""
+    dummy_for(settings.tts_language, "", settings.dummy_suffix)
+    return TakeSettings(
+        language=settings.tts_language,
+        dummy_suffix=settings.dummy_suffix,
+        max_takes=settings.max_takes,
+        cut=settings.cut,
+        confidence=settings.cut_confidence,
+        head_ms=settings.head_ms,
     )

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,6 +50,7 @@ class Spoken:
     seed: int
     takes: int
     confidence: float
+    doubtful: bool
     generation_seconds: float
     audio_seconds: float
     text_sha256: str
@@ -102,6 +103,8 @@ class Supervisor:
     restarts: int = 0
 
     def __post_init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        """Lines spoken, failed and doubtful; retakes; dummies that were not simply found."""
         self._waiting: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
@@ -249,6 +252,7 @@ class Supervisor:
             self._fail(job, Unavailable(Code.WORKER_DIED, RETRY_AFTER_S))
 
     def _deliver(self, job: _Job, header: dict[str, Any], body: bytes) -> None:
+        self._count(header)
         if job.answer.done():
             return
         if header["is"] == "failed":
@@ -261,12 +265,23 @@ class Supervisor:
                 seed=header["seed"],
                 takes=header["takes"],
                 confidence=header["confidence"],
+                doubtful=header["doubtful"],
                 generation_seconds=header["generation_seconds"],
                 audio_seconds=header["audio_seconds"],
                 text_sha256=header["text_sha256"],
                 facts=self.facts,
             )
         )
+
+    def _count(self, header: dict[str, Any]) -> None:
+        if header["is"] == "failed":
+            self.counts["failed"] += 1
+            return
+        self.counts["spoken"] += 1
+        self.counts["retakes"] += header["takes"] - 1
+        self.counts["doubtful"] += header["doubtful"]
+        if header["dummy"] != "found":
+            self.counts[f"dummy_{header['dummy']}"] += 1
 
     def _fail(self, job: _Job, error: NarratorError) -> None:
         if not job.answer.done():

@@ -15,14 +15,17 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import IO, Any
 
 from server.audio import to_wav
+from server.calibration import Calibration
 from server.contract import Code
 from server.engines import Engine, EngineSettings, open_engine
 from server.errors import EngineUnusable, NarratorError
 from server.messages import use_language
 from server.pipe import PipeClosed, read_frame, write_frame
+from server.suffix import dummy_for
 from server.take import Line, TakeSettings, make_take, sound_fingerprint
 
 EXIT_ASKED = 0
@@ -46,6 +49,17 @@ def main() -> None:
     except EngineUnusable as error:
         write_frame(replies, {"is": "unusable", "sentence": str(error)})
         _end(EXIT_UNUSABLE)
+    keep_in = engine_settings.prompt_dir
+    calibration = Calibration(
+        engine,
+        # Draft takes cost nothing to make again.
+        Path(keep_in) if keep_in and not engine.facts.draft else None,
+        announce=lambda step: write_frame(replies, {"is": "step", "text": step}),
+    )
+    if take_settings.cut != "reference":
+        calibration.takes(dummy_for(take_settings.language, "", take_settings.dummy_suffix), take_settings.language)
+    # From here on a step would be taken for an answer; another language's dummy is said in silence.
+    calibration.announce = lambda step: None
     sound = sound_fingerprint(engine.facts, take_settings)
     write_frame(replies, {"is": "ready", "facts": dataclasses.asdict(engine.facts) | {"sound": sound}})
     while True:
@@ -53,16 +67,18 @@ def main() -> None:
         if request["do"] == "stop":
             engine.close()
             _end(EXIT_ASKED)
-        header, body = answer(engine, request, take_settings)
+        header, body = answer(engine, request, take_settings, calibration)
         write_frame(replies, header, body)
 
 
-def answer(engine: Engine, request: dict[str, Any], settings: TakeSettings) -> tuple[dict[str, Any], bytes]:
+def answer(
+    engine: Engine, request: dict[str, Any], settings: TakeSettings, calibration: Calibration
+) -> tuple[dict[str, Any], bytes]:
     """One spoken line, or why not. Ends the process when the engine is beyond use."""
     line = Line(request["text"], request["language"], request["seed"])
     started = time.perf_counter()
     try:
-        take = make_take(engine, line, settings)
+        take = make_take(engine, line, settings, calibration)
     except NarratorError as error:
         return {"is": "failed", "id": request["id"], "code": error.code, "params": error.params}, b""
     except Exception as error:  # whatever breaks inside an engine, the request gets its answer
@@ -76,6 +92,8 @@ def answer(engine: Engine, request: dict[str, Any], settings: TakeSettings) -> t
         "seed": take.seed,
         "takes": take.takes,
         "confidence": round(take.cut.confidence, 3),
+        "dummy": take.cut.dummy,
+        "doubtful": take.doubtful,
         "generation_seconds": time.perf_counter() - started,
         "audio_seconds": take.audio.seconds,
         "text_sha256": hashlib.sha256(line.text.encode("utf-8", "surrogatepass")).hexdigest(),

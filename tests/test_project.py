@@ -39,7 +39,7 @@ def wanted(texts: Sequence[str]) -> tuple[WantedLine, ...]:
 
 
 def speech(text: str, voice: Voice = WENDY) -> Speech:
-    return Speech(f"audio of {text} by {voice.voice}".encode(), 1.0, 24_000, 1, 1, 0.9, voice, 0.5)
+    return Speech(f"audio of {text} by {voice.voice}".encode(), 1.0, 24_000, 1, 1, 0.9, False, voice, 0.5)
 
 
 class Folder:

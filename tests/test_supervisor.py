@@ -31,7 +31,8 @@ read_frame(requests)
 def ready():
     write_frame(replies, {"is": "ready", "facts": FACTS})
 def done(request):
-    write_frame(replies, {"is": "done", "id": request["id"], "seed": request["seed"], "takes": 1, "confidence": 1.0,
+    write_frame(replies, {"is": "done", "id": request["id"], "seed": request["seed"], "takes": 1,
+        "confidence": 1.0, "dummy": "found", "doubtful": False,
         "generation_seconds": 0.1, "audio_seconds": 0.1, "text_sha256": "x"}, b"by worker %d" % born)
 """
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from server.audio import Audio
+from server.calibration import Calibration
 from server.contract import MAX_SEED
+from server.cut import Cut, Evidence
 from server.engines import EngineFacts, EngineSettings
-from server.engines.draft import DraftEngine, open_draft
+from server.engines.draft import DraftEngine, open_draft, true_gap
 from server.errors import NarratorError, TakeFailed, TextRefused
 from server.suffix import dummy_for, join
-from server.take import Line, TakeSettings, make_take, retake_seed, sound_fingerprint
+from server.take import Line, TakeSettings, is_good, make_take, retake_seed, sound_fingerprint
 from server.text import normalise
 
 
@@ -64,7 +66,7 @@ def failing(engine: DraftEngine, failures: int) -> Failing:
 
 def test_a_failed_take_is_followed_by_one_with_another_seed(engine: DraftEngine) -> None:
     broken = failing(engine, 2)
-    take = make_take(broken, Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=3))
+    take = make_take(broken, Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=3, confidence=0.0))
     assert broken.seeds == [5, retake_seed(5, 1), retake_seed(5, 2)]
     assert (take.seed, take.takes) == (retake_seed(5, 2), 3)
 
@@ -74,6 +76,65 @@ def test_when_every_take_fails_there_is_no_audio_but_the_reasons(engine: DraftEn
         make_take(failing(engine, 9), Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=2))
     assert error.value.code == "take_failed"
     assert error.value.params == {"takes": 2, "reason": "frame cap reached, take 1; frame cap reached, take 2"}
+
+
+def cut_with(confidence: float, dummy: str = "found", decayed: bool = True) -> Cut:
+    nothing = np.zeros(0, np.float32)
+    evidence = Evidence(nothing, (), (0, 0), np.zeros(0, np.int64), nothing)
+    return Cut(1000, confidence, dummy, "calibrated", decayed, evidence)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cut", "good"),
+    [
+        (cut_with(0.9), True),
+        (cut_with(0.7), False),
+        (cut_with(0.9, "missing", decayed=False), False),
+        (cut_with(0.9, "missing", decayed=True), True),
+        (cut_with(0.9, "truncated"), True),
+    ],
+)
+def test_a_take_is_good_when_its_cut_is_sure_and_its_ending_whole(cut: Cut, good: bool) -> None:
+    assert is_good(cut, 0.8) is good
+
+
+def test_an_unsure_cut_is_followed_by_retakes_and_the_best_is_delivered_as_doubtful(
+    engine: DraftEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = iter([cut_with(0.3), cut_with(0.99, "missing", decayed=False), cut_with(0.6), cut_with(0.5)])
+    monkeypatch.setattr("server.take.find_cut", lambda *args: next(cuts))
+    broken = failing(engine, 0)
+    take = make_take(broken, Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=4))
+    assert len(broken.seeds) == take.takes == 4
+    assert take.doubtful
+    assert take.cut.confidence == 0.6, "a model that stopped early is worse than an unsure cut"
+    assert take.seed == retake_seed(5, 2)
+
+
+def test_a_sure_retake_ends_the_search_and_is_not_doubtful(
+    engine: DraftEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = iter([cut_with(0.3), cut_with(0.95)])
+    monkeypatch.setattr("server.take.find_cut", lambda *args: next(cuts))
+    take = make_take(failing(engine, 0), Line("하나 둘 셋.", "Korean", 5), TakeSettings(max_takes=4))
+    assert (take.takes, take.doubtful, take.seed) == (2, False, retake_seed(5, 1))
+
+
+def test_the_reference_cut_is_a_setting_and_speaks_once(engine: DraftEngine) -> None:
+    broken = failing(engine, 0)
+    take = make_take(broken, Line("하나 둘 셋.", "Korean", 5), TakeSettings(cut="reference"))
+    assert take.cut.method == "reference"
+    assert (len(broken.seeds), take.doubtful) == (1, False)
+
+
+def test_a_calibrated_take_ends_in_the_true_gap(engine: DraftEngine) -> None:
+    calibration = Calibration(engine, None)
+    text = "어제는 두 시간 동안 산책했고, 오늘은 집에 있었습니다."
+    padded, dummy_at = join(text, dummy_for("Korean", text))
+    take = make_take(engine, Line(text, "Korean", 11), TakeSettings(), calibration)
+    start, end = true_gap(engine.render(padded, "Korean", take.seed), dummy_at)
+    assert start <= take.cut.sample <= end
+    assert take.cut.method == "calibrated" and take.cut.confidence > 0.9
 
 
 def test_what_cannot_be_spoken_never_reaches_the_engine(engine: DraftEngine) -> None:

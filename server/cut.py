@@ -1,0 +1,940 @@
+"""Where the real sentence ends in "sentence + dummy": arrays in, sample index and confidence out.
+
+Knows no engine, no server and no file. The dummy's text and the voice never change, so the dummy, said alone a few
+times (`prepare_takes`), is looked for from the end of the audio backwards (`find_cut`). docs/cutting.md tells the
+method with a picture and its figures; scripts/show_cut.py draws one decision, scripts/bench_cut.py scores many.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from server.audio import Samples, silence
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+DummyState = Literal["found", "missing", "truncated", "twice"]
+
+# --- time grid -----------------------------------------------------------------------------------------------------
+HOP_S = 0.005
+"""One frame every 5 ms; frame t is centred on sample t * hop."""
+WINDOW_S = 0.020
+BANDS = 26
+LOWEST_HZ, HIGHEST_HZ = 90.0, 8000.0
+
+# --- what counts as speech, in dB relative to this recording's own speech level ------------------------------------
+SPEECH_ON_DB, SPEECH_OFF_DB = -27.0, -36.0
+NOISE_MARGIN = 1.25
+"""The mean of the quietest frames lies below the mean of the noise by about this factor of power."""
+NOISE_SUBTRACTION = 2.0
+CLICK_S = 0.020
+"""Sounds shorter than this are clicks."""
+
+TAIL_SILENCE_S = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a picture of the decision needs. Frames are 5 ms apart, the first at sample 0."""
+
+    level_db: Floats
+    """(frames,) loudness relative to speech"""
+    pauses: tuple[tuple[int, int], ...]
+    """Samples: start and end of every pause inside the speech."""
+    chosen: tuple[int, int]
+    """Samples: start and end of the pause that was cut in; equal where there was none."""
+    match_samples: Ints
+    """(rows,) sample of each row of match_cost; empty without calibration"""
+    match_cost: Floats
+    """(rows,) cost that the dummy begins here; below 0 is better than chance"""
+    features: tuple[tuple[str, float], ...] = ()
+    """Names and values behind the confidence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    sample: int
+    """Everything before this sample is the sentence."""
+    confidence: float
+    """0 to 1"""
+    dummy: DummyState
+    method: str
+    """`calibrated`, `uncalibrated` or `reference`"""
+    decayed: bool
+    """The sentence's ending has faded out before the cut. Not so with a missing dummy: the model stopped early."""
+    evidence: Evidence
+
+
+@dataclass(frozen=True, eq=False)
+class DummyTakes:
+    """The dummy said alone, a few times, in the voice: made once by prepare_takes."""
+
+    sample_rate: int
+    takes: tuple[Sound, ...]
+    """Each from its first to its last speech."""
+    seconds: tuple[float, ...]
+    """Speech in each take."""
+    agreement: float
+    """0 to 1: how well the takes match each other; below 0.5 calibration is worth little."""
+
+
+# --- listening: power per band, noise, loudness, speech or not -----------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A recording as the cut sees it."""
+
+    hop: int
+    """Samples per frame"""
+    mel: Floats
+    """(frames, bands) power"""
+    noise: Floats
+    """(bands,) power of the background"""
+    speech_power: float
+    level_db: Floats
+    """(frames,) loudness without the noise, dB relative to speech"""
+    speech: Bools
+    """(frames,)"""
+
+
+def _checked(audio: Samples, sample_rate: int) -> Samples:
+    """Finite float32 mono: NaN and infinities become silence, a second channel is refused."""
+    samples = np.asarray(audio, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ValueError(f"mono samples of shape (n,) are needed, got {samples.shape}: mix the channels first")
+    if sample_rate < 4000:
+        raise ValueError(f"a sample rate of at least 4000 Hz is needed, got {sample_rate}")
+    if not np.isfinite(samples).all():
+        samples = np.where(np.isfinite(samples), samples, np.float32(0))
+    return samples
+
+
+def _mel_bands(sample_rate: int, fft_size: int) -> Floats:
+    """(fft bins, bands) triangles, equally wide in mel (2595 log10(1 + f/700))."""
+
+    def to_mel(hertz: float) -> float:
+        return 2595.0 * math.log10(1.0 + hertz / 700.0)
+
+    highest = min(HIGHEST_HZ, 0.475 * sample_rate)
+    edges_mel = np.linspace(to_mel(LOWEST_HZ), to_mel(highest), BANDS + 2)
+    edges = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    bins = np.arange(fft_size // 2 + 1) * sample_rate / fft_size
+    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    triangles: Floats = np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    return triangles
+
+
+def _mel_power(samples: Samples, sample_rate: int) -> tuple[Floats, int]:
+    """(frames, bands) and the hop in samples."""
+    hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
+    fft_size = 1 << (window - 1).bit_length()
+    bands = _mel_bands(sample_rate, fft_size)
+    centred = samples - np.float32(samples.mean(dtype=np.float64))
+    padded = np.pad(centred, (window // 2, window))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: len(samples) // hop + 1]
+    hann = np.hanning(window).astype(np.float32)
+    blocks = []
+    for start in range(0, len(frames), 2048):  # blocks: five minutes at once would take 500 MB
+        spectrum = np.fft.rfft(frames[start : start + 2048] * hann, fft_size, axis=1)
+        blocks.append((spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ bands)
+    power: Floats = np.concatenate(blocks)
+    return power, hop
+
+
+def _runs(mask: Bools) -> list[tuple[int, int]]:
+    """Start and end of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _speech_level(power: Floats, percentile: float, ignore_below: float) -> float:
+    """The level of the loud frames; frames far below the loudest are no speech and do not count."""
+    loudest = float(power.max(initial=0.0))
+    if loudest <= 0.0:
+        return 1e-12
+    return float(np.percentile(power[power > loudest * ignore_below], percentile))
+
+
+def _noise_spectrum(mel: Floats, emphasis: Floats) -> Floats:
+    """Power per band of the quietest frames, capped where the recording has no quiet frame at all."""
+    power = mel @ emphasis
+    speech_power = _speech_level(power, 90, 1e-4)
+    smooth = np.convolve(power, np.full(5, 0.2, np.float32), "same")[: len(power)]
+    count = min(len(power), max(round(0.060 / HOP_S), len(power) * 3 // 100))
+    quietest = np.argpartition(smooth, count - 1)[:count]
+    least = speech_power * 1e-6 / BANDS
+    noise = np.maximum(mel[quietest].mean(axis=0) * NOISE_MARGIN, least)
+    if float(noise @ emphasis) > speech_power * 10**-1.3:  # within 13 dB of speech: these frames are speech
+        noise = np.minimum(noise, np.maximum(np.percentile(mel, 90, axis=0) * 10**-1.4, least))
+    return np.asarray(noise, np.float32)
+
+
+def listen(audio: Samples, sample_rate: int) -> Sound:
+    """Raises ValueError for anything but one channel."""
+    mel, hop = _mel_power(_checked(audio, sample_rate), sample_rate)
+    # A mild pre-emphasis: soft consonants live in the upper bands.
+    emphasis = np.linspace(0.3, 1.0, BANDS).astype(np.float32)
+    noise = _noise_spectrum(mel, emphasis)
+    clean = np.maximum(mel - NOISE_SUBTRACTION * noise, 0.0) @ emphasis
+    speech_power = _speech_level(clean, 85, 1e-3)
+    level = 10.0 * np.log10(clean / speech_power + 1e-6)
+    if len(level) > 3:
+        level = np.convolve(level, np.array([0.25, 0.5, 0.25]), "same")
+    return Sound(hop, mel, noise, speech_power, level.astype(np.float32), _speech_frames(level))
+
+
+def _speech_frames(level_db: npt.NDArray[np.floating]) -> Bools:
+    """Hysteresis: speech starts where it is loud and reaches as far as it is not quiet."""
+    loud = level_db > SPEECH_ON_DB
+    speech = np.zeros(len(level_db), bool)
+    for start, end in _runs(level_db > SPEECH_OFF_DB):
+        if end - start >= round(CLICK_S / HOP_S) and loud[start:end].any():
+            speech[start:end] = True
+    return speech
+
+
+def _speech_span(sound: Sound) -> tuple[int, int] | None:
+    frames = np.flatnonzero(sound.speech)
+    return (int(frames[0]), int(frames[-1]) + 1) if len(frames) else None
+
+
+def _inner_pauses(sound: Sound) -> list[tuple[int, int]]:
+    """Pauses between speech, as frames."""
+    return [(a, b) for a, b in _runs(~sound.speech) if a > 0 and b < len(sound.speech)]
+
+
+# --- how long a text takes to say ------------------------------------------------------------------------------------
+
+_VOWELS = re.compile(r"[aeiouyàâäáãåéèêëíìîïóòôöõúùûüýœæøаеёиоуыэюя]+")
+
+
+def spoken_units(text: str) -> float:
+    """About the syllables of the text; only ever compared with the dummy's own, in the same language and voice.
+
+    Against eSpeak's durations in ten languages the ratio text : dummy is right within 6 to 11 % (standard deviation).
+    """
+    kana = sum(0x3041 <= ord(c) <= 0x30FA for c in text)
+    han = sum(0x3400 <= ord(c) <= 0x9FFF for c in text)
+    hangul = [c for c in text if 0xAC00 <= ord(c) <= 0xD7A3]
+    closed = sum((ord(c) - 0xAC00) % 28 > 0 for c in hangul)  # syllables with a final consonant take longer
+    digits = sum(c.isdigit() for c in text)
+    letters = sum(c.isalpha() for c in text) - kana - han - len(hangul)
+    # A kanji is read as about two kana, a Chinese character as one syllable; "strength" has one vowel but takes longer.
+    cjk = kana + han * (1.8 if kana else 1.0) + len(hangul) + 0.25 * closed
+    return 0.3 + cjk + 0.45 * len(_VOWELS.findall(text.lower())) + 0.25 * letters + 1.6 * digits
+
+
+# --- features: what one 10 ms row of speech sounds like --------------------------------------------------------------
+
+CEPSTRA = 13
+ENERGY_WEIGHT = 0.25
+"""Loudness differs between takes more than timbre does."""
+DELTA_WEIGHT = 1.6
+LONGEST_PAUSE_S = 0.060
+"""Longer pauses are squeezed to this, so that a pause inside the dummy does not matter."""
+FEATURE_FLOOR_DB = -42.0
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    features: Floats
+    """(rows, 2 x CEPSTRA)"""
+    frames: Ints
+    """(rows,) the frame where each row begins"""
+    speech: Bools
+    """(rows,)"""
+
+
+def _squeezed(speech: Bools) -> Ints:
+    """The frames that remain when long pauses are shortened from their middle; an even number."""
+    kept = np.ones(len(speech), bool)
+    edge = round(LONGEST_PAUSE_S / HOP_S) // 2
+    for start, end in _runs(~speech):
+        kept[start + edge : max(start + edge, end - edge)] = False
+    frames = np.flatnonzero(kept)
+    return frames[: len(frames) // 2 * 2]
+
+
+def _cosines() -> Floats:
+    """(BANDS, CEPSTRA): cosine transform and a sine lifter, so that no coefficient drowns another."""
+    orders = np.arange(CEPSTRA)
+    transform: Floats = np.cos(np.pi / BANDS * (np.arange(BANDS)[:, None] + 0.5) * orders).astype(np.float32)
+    weights = math.sqrt(2.0 / BANDS) * (1.0 + np.sin(np.pi * orders / CEPSTRA))
+    weights[0] *= ENERGY_WEIGHT
+    return transform * weights.astype(np.float32)
+
+
+COSINES = _cosines()
+
+
+def _features(sound: Sound, start: int, end: int, added_noise: Floats | None = None) -> Rows:
+    """MFCC and their slopes of the frames start to end, with another recording's background added."""
+    speech = sound.speech[start:end]
+    kept = _squeezed(speech)
+    mel = sound.mel[start:end][kept]
+    if added_noise is not None:
+        mel = mel + added_noise
+    pairs = mel.reshape(-1, 2, BANDS).mean(axis=1)
+    floor = np.float32(sound.speech_power / BANDS * 10 ** (FEATURE_FLOOR_DB / 10))
+    cepstra = np.log(pairs + floor) @ COSINES
+    row_speech = np.asarray(speech[kept].reshape(-1, 2).any(axis=1))
+    if len(cepstra):
+        cepstra = cepstra - cepstra[row_speech if row_speech.any() else slice(None)].mean(axis=0)
+    slopes = np.zeros_like(cepstra)
+    if len(cepstra) > 4:
+        slopes[2:-2] = (cepstra[3:-1] - cepstra[1:-3] + 2.0 * (cepstra[4:] - cepstra[:-4])) / 10.0
+    return Rows(
+        np.concatenate((cepstra, DELTA_WEIGHT * slopes), axis=1).astype(np.float32), kept[::2] + start, row_speech
+    )
+
+
+# --- the match: at which row does the dummy begin, if it runs to the end of the speech? ------------------------------
+#
+# Dynamic time warping (Sakoe and Chiba 1978) in its "subsequence" form (Mueller, Information Retrieval for Music and
+# Motion, 2007, ch. 4), run backwards: it is anchored at the end of the speech and its start is free. So a sentence that
+# contains the dummy's words is not mistaken for it. Local costs are relative to a filler, so that negative sums mean
+# "better than speech in general" and long and short matches can be compared (word spotting, Rose and Paul 1990).
+
+FILLER = 0.42
+"""Cost of a row under the filler, between its best (0) and its mean (1) distance to the dummy's rows."""
+SKIPPED_ROW = 0.35
+"""Per row of speech after the dummy."""
+TRUNCATED, TRUNCATED_ROW = 6.0, 0.06
+"""For a dummy that was not said to its end, and per row of it that is missing."""
+MOST_TRUNCATED = 0.85
+FAST_STEP, SLOW_STEP = 0.10, 0.15
+"""Costs of slopes 2 and 1/2 against 1."""
+NEVER = np.float32(1e6)
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    cost: Floats
+    """(rows,) least cost over the takes that the dummy begins at this row and runs to the end"""
+    take: Ints
+    """(rows,) the take it came from"""
+    table: Floats
+    """(take rows, takes, rows + 2) cumulated costs, both time axes reversed, two columns of NEVER in front"""
+    local: Floats
+    """(take rows, takes, rows + 1) local costs, reversed likewise, one column in front"""
+    starts: Floats
+    """(take rows, rows) cost of beginning, at the end of the speech, with this row of the take"""
+    take_rows: tuple[int, ...]
+
+
+def _local_cost(take: Floats, rows: Floats, speech: Bools) -> Floats:
+    """(take rows, rows): distance of the features, 0 for the filler."""
+    squares = (take**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1)[None] - 2.0 * take @ rows.T
+    distance = np.sqrt(np.maximum(squares, 0.0))
+    best = np.partition(distance, min(2, len(distance) - 1), axis=0)[:3].mean(axis=0)
+    spread = np.maximum(distance.mean(axis=0) - best, 1e-3)
+    scale = spread[speech].mean() if speech.any() else spread.mean()
+    cost: Floats = (distance - best) / scale - FILLER * np.maximum(spread / scale, 0.5)
+    return cost
+
+
+def _match(takes: Sequence[Rows], rows: Rows) -> Match:
+    count = len(rows.features)
+    take_rows = tuple(len(take.features) for take in takes)
+    local = np.zeros((max(take_rows), len(takes), count + 1), np.float32)
+    for k, take in enumerate(takes):
+        local[: take_rows[k], k, 1:] = _local_cost(take.features, rows.features, rows.speech)[::-1, ::-1]
+    starts = _start_costs(max(take_rows), rows.speech)
+    table = np.full((max(take_rows), len(takes), count + 2), NEVER, np.float32)
+    never = np.full((len(takes), count + 2), NEVER, np.float32)
+    for j in range(len(table)):
+        one, two = table[j - 1] if j > 0 else never, table[j - 2] if j > 1 else never
+        # From the row before: one row of the take; two rows of the take (faster); one row of the take for two (slower).
+        best = np.minimum(one[:, 1:-1], two[:, 1:-1] + FAST_STEP)
+        np.minimum(best, one[:, :-2] + local[j, :, :-1] + SLOW_STEP, out=best)
+        np.minimum(best, starts[j], out=best)
+        np.add(best, local[j, :, 1:], out=table[j, :, 2:])
+    costs = np.stack([table[last - 1, k, :1:-1] for k, last in enumerate(take_rows)])
+    take_of = costs.argmin(axis=0)
+    return Match(costs.min(axis=0), take_of, table, local, starts, take_rows)
+
+
+def _start_costs(take_rows: int, speech: Bools) -> Floats:
+    """(take rows, rows), reversed: whole dummies may be followed by a little speech, truncated ones end the audio."""
+    starts = np.full((take_rows, len(speech)), NEVER, np.float32)
+    spoken_after = np.concatenate(([0], np.cumsum(speech[::-1])[:-1]))
+    starts[0] = SKIPPED_ROW * spoken_after
+    near_end = np.arange(min(6, len(speech)))
+    for j in range(1, int(MOST_TRUNCATED * take_rows) + 1):
+        starts[j, near_end] = 0.2 * near_end + TRUNCATED + TRUNCATED_ROW * j
+    return starts
+
+
+def _matched_until(match: Match, row: int) -> tuple[int, int]:
+    """Follows the match that begins at `row`: its last row, and how many rows at the take's end were never said."""
+    take = int(match.take[row])
+    table, local, starts = match.table[:, take], match.local[:, take], match.starts
+    j, i = match.take_rows[take] - 1, len(match.cost) - 1 - row
+    last = len(match.cost) - 1
+    while True:
+        ways = (
+            (float(starts[j, i]), j, i),
+            (float(table[j - 1, i + 1]) if j > 0 else math.inf, j - 1, i - 1),
+            (float(table[j - 2, i + 1]) + FAST_STEP if j > 1 else math.inf, j - 2, i - 1),
+            (float(table[j - 1, i] + local[j, i]) + SLOW_STEP if j > 0 else math.inf, j - 1, i - 2),
+        )
+        cost, before_j, before_i = min(ways)
+        if (before_j, before_i) == (j, i) or cost >= NEVER or before_i < 0:
+            return last - i, j
+        j, i = before_j, before_i
+
+
+# --- choosing the pause ----------------------------------------------------------------------------------------------
+
+PAUSE_WEIGHT = 6.0
+NO_PAUSE = 2.0
+DURATION_WEIGHT, DURATION_FREE = 16.0, 0.35
+"""Per squared log ratio of said to expected length; a third more or less costs nothing."""
+NEAR_BEFORE, NEAR_AFTER = 4, 8
+"""Rows around a pause's end in which the dummy may begin."""
+NEAR_FREE, NEAR_COST = 3, 0.8
+SEARCHED_DUMMIES, SEARCHED_S = 4.0, 3.0
+"""Only this many dummy lengths and seconds before the end of the speech are looked at."""
+
+
+def _pause_bonus(pause_s: float, depth_db: float) -> float:
+    """0 to 1: long and deep pauses are sentence ends; beyond 300 ms longer is not better."""
+    return math.sqrt(min(pause_s, 0.3) / 0.3) * min(1.0, max(0.2, (depth_db - 25.0) / 15.0))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    score: float
+    """Least is best."""
+    row: int
+    """Where the dummy would begin"""
+    start: int
+    end: int
+    """Frames of the pause before it; equal without a pause"""
+    cost: float
+    """Of the match at `row`"""
+    pause_s: float
+    depth_db: float
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    rows: Rows
+    match: Match
+    candidates: tuple[Candidate, ...]
+    """Best first, never empty"""
+
+
+@dataclass(frozen=True, eq=False)
+class Timing:
+    spoken: Ints
+    """(frames + 1,) frames of speech before each frame"""
+    first: int
+    expected_text: float
+    """Frames that the sentence should take"""
+    dummy: float
+    """Frames that the dummy takes"""
+
+    def said(self, frame: int) -> float:
+        """Frames of speech before this one."""
+        return float(self.spoken[frame] - self.spoken[self.first])
+
+    def text_mismatch(self, frame: int) -> float:
+        """Log of said to expected length if the sentence ended here."""
+        return math.log(max(self.said(frame), 6.0) / self.expected_text)
+
+
+def _timing(sound: Sound, first: int, text: str, dummy: str, takes: DummyTakes) -> Timing:
+    dummy_frames = float(np.median(takes.seconds)) / HOP_S
+    expected = dummy_frames * spoken_units(text) / spoken_units(dummy)
+    return Timing(np.concatenate(([0], np.cumsum(sound.speech))), first, expected, dummy_frames)
+
+
+def _search(sound: Sound, takes: Sequence[Sound], timing: Timing, last: int) -> Search | None:
+    """Where the dummy would begin if the speech ended at frame `last`; None where that is too short to tell."""
+    reach = SEARCHED_DUMMIES * timing.dummy + SEARCHED_S / HOP_S
+    start = max(timing.first, round(last - reach))
+    rows = _features(sound, start, last)
+    if len(rows.frames) < 8:
+        return None
+    noise = sound.noise / np.float32(sound.speech_power)
+    match = _match([_features(t, 0, len(t.speech), noise * np.float32(t.speech_power)) for t in takes], rows)
+    pauses = [(a, b) for a, b in _runs(~sound.speech[:last]) if timing.first < a and start < b < last]
+    found = [c for a, b in pauses if (c := _at_pause(sound, timing, rows, match, a, b)) is not None]
+    row = int(np.argmin(match.cost))
+    frame = int(rows.frames[row])
+    score = float(match.cost[row]) + NO_PAUSE + _duration_cost(timing, frame)
+    found.append(Candidate(score, row, frame, frame, float(match.cost[row]), 0.0, 0.0))
+    return Search(rows, match, tuple(sorted(found, key=lambda c: c.score)))
+
+
+def _duration_cost(timing: Timing, frame: int) -> float:
+    return DURATION_WEIGHT * max(0.0, abs(timing.text_mismatch(frame)) - DURATION_FREE) ** 2
+
+
+def _at_pause(sound: Sound, timing: Timing, rows: Rows, match: Match, start: int, end: int) -> Candidate | None:
+    expected_row = int(np.searchsorted(rows.frames, end))
+    near = np.arange(max(0, expected_row - NEAR_BEFORE), min(len(rows.frames), expected_row + NEAR_AFTER + 1))
+    if len(near) == 0:
+        return None
+    costs = match.cost[near] + NEAR_COST * np.maximum(0, np.abs(near - expected_row) - NEAR_FREE)
+    row = int(near[np.argmin(costs)])
+    pause_s, depth = (end - start) * HOP_S, -float(sound.level_db[start:end].min())
+    bonus = PAUSE_WEIGHT * _pause_bonus(pause_s, depth)
+    score = float(costs.min()) - bonus + _duration_cost(timing, start)
+    return Candidate(score, row, start, end, float(match.cost[row]), pause_s, depth)
+
+
+ISLAND_S = 0.15
+
+
+def _nearest_pause(sound: Sound, search: Search, chosen: Candidate) -> tuple[int, int]:
+    """The chosen pause, or a later one within 150 ms that ends nearer to the dummy's first row.
+
+    A long pause outscores a short one; where only a faint last syllable lies between the two, the short one is right.
+    """
+    pause, begins = (chosen.start, chosen.end), int(search.rows.frames[chosen.row])
+    for other in _inner_pauses(sound):
+        follows = chosen.end < other[1] <= chosen.end + ISLAND_S / HOP_S
+        if chosen.end > chosen.start and follows and abs(other[1] - begins) < abs(pause[1] - begins):
+            pause = other
+    return pause
+
+
+# --- decisions: is the dummy there, was it said twice, is the sound before it a breath? ------------------------------
+
+
+def _logistic(weights: dict[str, float], features: dict[str, float]) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, sum(weights[k] * features[k] for k in weights)))))
+
+
+PRESENT = {
+    "bias": -2.045,
+    "match": 0.406,
+    "quality": 5.65,
+    "has_pause": 0.282,
+    "pause": 3.76,
+    "cut_short": -0.354,
+    "length_says_present": 1.88,
+    "text_mismatch": -3.0,
+    "depth": 0.285,
+}
+
+
+def _present_features(search: Search, timing: Timing, last: int) -> dict[str, float]:
+    best = search.candidates[0]
+    total = max(timing.said(last), 10.0)
+    as_missing = abs(math.log(total / timing.expected_text))
+    as_present = abs(math.log(total / (timing.expected_text + timing.dummy)))
+    return _match_shape(search) | {
+        "bias": 1.0,
+        "has_pause": float(best.end > best.start),
+        "pause": min(best.pause_s, 0.3) / 0.3,
+        "length_says_present": max(-1.0, min(1.0, as_missing - as_present)),
+        "text_mismatch": min(1.0, abs(timing.text_mismatch(best.start))),
+        "depth": best.depth_db / 20.0,
+        "margin": _margin(search),
+    }
+
+
+def _match_shape(search: Search) -> dict[str, float]:
+    """How well, how completely and how close to the end the best candidate's dummy was matched."""
+    best = search.candidates[0]
+    until, unsaid = _matched_until(search.match, best.row)
+    return {
+        "match": -best.cost / 10.0,
+        "quality": -best.cost / max(1, until - best.row + 1),
+        "cut_short": unsaid / search.match.take_rows[int(search.match.take[best.row])],
+        "rows_after": min(60, len(search.rows.frames) - 1 - until) / 10.0,
+    }
+
+
+def _margin(search: Search) -> float:
+    """How much worse the best candidate elsewhere scores, 0 to 3."""
+    best = search.candidates[0]
+    other = next((c for c in search.candidates[1:] if abs(c.end - best.end) > 30), None)
+    return min(30.0, other.score - best.score) / 10.0 if other else 3.0
+
+
+TWICE = {
+    "bias": -5.1,
+    "match": 0.83,
+    "quality": 6.0,
+    "rows_after": -0.78,
+    "length_says_twice": 3.0,
+    "cut_short": -0.56,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A possible earlier copy of the dummy, ending where the found one begins."""
+
+    search: Search
+    features: dict[str, float]
+    probability: float
+
+
+def _said_before(sound: Sound, takes: DummyTakes, timing: Timing, found: Candidate, last: int) -> Earlier | None:
+    """Looks for the dummy once more before the found one, which serves as one more take: it has this very sound."""
+    spoken = np.flatnonzero(sound.speech[: found.start])
+    if len(spoken) == 0 or found.start - timing.first < 0.6 * timing.dummy:
+        return None
+    patterns = takes.takes
+    if last - found.end > 0.6 * timing.dummy:
+        patterns = (*patterns, _only(sound, found.end, last))
+    search = _search(sound, patterns, timing, int(spoken[-1]) + 1)
+    if search is None:
+        return None
+    best = search.candidates[0]
+    nearer = abs(timing.text_mismatch(found.start)) - abs(timing.text_mismatch(best.start))
+    features = _match_shape(search) | {"bias": 1.0, "length_says_twice": max(-1.0, min(1.0, nearer))}
+    return Earlier(search, features, _logistic(TWICE, features))
+
+
+BREATH_S = (0.15, 0.55)
+BREATH_PAUSE_S = 0.07
+BREATH_LOUDEST_DB = -9.0
+BREATH_VOICING = 0.30
+BREATH_CENTRE = 0.72
+
+
+def _before_breath(samples: Samples, sound: Sound, first: int, pause: tuple[int, int]) -> tuple[int, int]:
+    """The pause before an inhalation, where the sound that ends in `pause` is one: soft, unvoiced, not an s."""
+    earlier = [(a, b) for a, b in _runs(~sound.speech[: pause[0]]) if a > first]
+    if pause[1] - pause[0] < 3 or not earlier:
+        return pause
+    start, end = earlier[-1][1], pause[0]
+    long_enough = BREATH_S[0] <= (end - start) * HOP_S <= BREATH_S[1]
+    paused = (earlier[-1][1] - earlier[-1][0]) * HOP_S >= BREATH_PAUSE_S
+    if not (long_enough and paused) or sound.level_db[start:end].max() >= BREATH_LOUDEST_DB:
+        return pause
+    power = np.maximum(sound.mel[start:end] - sound.noise, 0.0).sum(axis=0)
+    centre = float(power @ np.arange(BANDS)) / (float(power.sum()) + 1e-12) / BANDS
+    if centre >= BREATH_CENTRE:
+        return pause
+    sample_rate = round(sound.hop / HOP_S)
+    voicing = _voicing(samples[start * sound.hop : end * sound.hop], sample_rate)
+    return earlier[-1] if voicing < BREATH_VOICING else pause
+
+
+def _voicing(samples: Samples, sample_rate: int) -> float:
+    """0 to 1: the 70th percentile of the autocorrelation at a voice's pitch (70 to 400 Hz) over 40 ms windows."""
+    step = max(1, sample_rate // 8000)
+    low = samples[: len(samples) // step * step].reshape(-1, step).mean(axis=1)
+    rate, window = sample_rate / step, round(0.040 * sample_rate / step)
+    if len(low) < window:
+        return 0.0
+    frames = np.lib.stride_tricks.sliding_window_view(low, window)[:: window // 2]
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    spectrum = np.abs(np.fft.rfft(frames, 2 * window, axis=1)) ** 2
+    correlation = np.fft.irfft(spectrum, axis=1)
+    lags = slice(int(rate / 400), min(window - 1, int(rate / 70)))
+    return float(np.percentile(correlation[:, lags].max(axis=1) / (correlation[:, 0] + 1e-9), 70))
+
+
+DECAYED_DB = -45.0
+DECAY_S = 0.02
+"""A sound that ends less than this before the audio does was broken off."""
+LONGEST_DECAY_S = 0.3
+FAINT_DB, FAINT_S = -42.0, 0.020
+"""A sound this loud and long is heard, though too soft for speech: often the sentence's last syllable."""
+
+
+def _cut_frame(level_db: Floats, start: int, end: int) -> int:
+    """The frame of the pause to cut at: the quietest 25 ms after the last faint sound, ties towards 70 % of them.
+
+    The onset of what follows is known to about 10 ms, the end of the decay is not. Where all is quiet, 300 ms of it
+    are kept at most.
+    """
+    if end - start < 3:
+        first = max(0, start - 8)
+        return first + int(np.argmin(_smooth(level_db)[first : start + 5]))
+    start = _after_faint_sounds(level_db, start, end)
+    position = np.linspace(0.0, 1.0, end - start) - 0.7
+    quietest = start + int(np.argmin(_smooth(np.maximum(level_db, -48.0))[start:end] + 8.0 * position**2))
+    quiet = np.flatnonzero(level_db[start:quietest] <= DECAYED_DB)
+    return min(quietest, start + int(quiet[0]) + round(LONGEST_DECAY_S / HOP_S)) if len(quiet) else quietest
+
+
+def _after_faint_sounds(level_db: Floats, start: int, end: int) -> int:
+    """Where the last hole of a pause begins: a faint sound after a hole still belongs to the sentence."""
+    pause = level_db[start:end]
+    for a, b in reversed(_runs(pause > FAINT_DB)):
+        if a > 0 and b < len(pause) and (b - a) * HOP_S >= FAINT_S:
+            return start + b
+    return start
+
+
+def _smooth(level_db: Floats) -> Floats:
+    return np.convolve(level_db, np.full(5, 0.2, np.float32), "same")[: len(level_db)]
+
+
+# --- the two ways ----------------------------------------------------------------------------------------------------
+
+CONFIDENCE = {
+    "bias": -3.5,
+    "quality": 13.0,
+    "margin": 0.6,
+    "left_mismatch": -1.2,
+    "cut_short": -0.8,
+    "rows_after": -0.2,
+    "has_pause": 0.8,
+    "sure_present": 0.0,
+    "sure_twice": 0.0,
+}
+
+
+def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: DummyTakes) -> Cut:
+    span = _speech_span(sound)
+    if span is None:
+        return _nothing_to_cut(samples, sound, "calibrated")
+    first, last = span
+    timing = _timing(sound, first, text, dummy, takes)
+    search = _search(sound, takes.takes, timing, last)
+    if search is None:
+        return _nothing_to_cut(samples, sound, "calibrated")
+    best = search.candidates[0]
+    features = _present_features(search, timing, last)
+    features["present"] = _logistic(PRESENT, features)
+    if features["present"] < 0.5:
+        cut = len(samples)
+        # The decision's own probability is the confidence: it was fitted on cases where it errs.
+        decayed = (len(sound.speech) - last) * HOP_S >= DECAY_S
+        evidence = _evidence(sound, search, (cut, cut), features)
+        return Cut(cut, 1.0 - features["present"], "missing", "calibrated", decayed, evidence)
+    features["sure_present"] = _sureness(features["present"])
+    features["sure_twice"] = SUREST
+    state: DummyState = "truncated" if features["cut_short"] > 0 else "found"
+    chosen, chosen_search = best, search
+    for _ in range(2):
+        earlier = _said_before(sound, takes, timing, chosen, last)
+        if earlier is None:
+            break
+        if state != "twice":
+            features |= {f"twice.{name}": value for name, value in earlier.features.items()}
+            features["sure_twice"] = _sureness(earlier.probability)
+        if earlier.probability < 0.5:
+            break
+        last = chosen.start
+        chosen, chosen_search, state = earlier.search.candidates[0], earlier.search, "twice"
+    features["left_mismatch"] = min(1.0, abs(timing.text_mismatch(chosen.start)))
+    pause = _before_breath(samples, sound, first, _nearest_pause(sound, chosen_search, chosen))
+    sample = min(len(samples), _cut_frame(sound.level_db, *pause) * sound.hop)
+    chosen_samples = (pause[0] * sound.hop, pause[1] * sound.hop)
+    evidence = _evidence(sound, search, chosen_samples, features)
+    return Cut(sample, _logistic(CONFIDENCE, features), state, "calibrated", True, evidence)
+
+
+SUREST = 6.0
+
+
+def _sureness(probability: float) -> float:
+    """Log odds of the decision that was taken, at most 6 (one error in 400)."""
+    likelier = max(probability, 1.0 - probability)
+    return min(SUREST, math.log(likelier / max(1e-9, 1.0 - likelier)))
+
+
+def _evidence(sound: Sound, search: Search, chosen: tuple[int, int], features: dict[str, float]) -> Evidence:
+    pauses = tuple((a * sound.hop, b * sound.hop) for a, b in _inner_pauses(sound))
+    rows = search.rows.frames * sound.hop
+    return Evidence(sound.level_db, pauses, chosen, rows, search.match.cost, tuple(features.items()))
+
+
+def _nothing_to_cut(samples: Samples, sound: Sound, method: str) -> Cut:
+    nothing = np.zeros(0, np.float32)
+    evidence = Evidence(sound.level_db, (), (len(samples), len(samples)), np.zeros(0, np.int64), nothing)
+    return Cut(len(samples), 0.0, "missing", method, decayed=False, evidence=evidence)
+
+
+def _uncalibrated(samples: Samples, sound: Sound, text: str, dummy: str) -> Cut:
+    """Pauses scored by length, depth and where the texts' lengths put the boundary."""
+    span = _speech_span(sound)
+    if span is None:
+        return _nothing_to_cut(samples, sound, "uncalibrated")
+    spoken = np.concatenate(([0], np.cumsum(sound.speech)))
+    total = spoken[span[1]]
+    expected = spoken_units(text) / (spoken_units(text) + spoken_units(dummy))
+
+    def score(pause: tuple[int, int]) -> float:
+        share = min(0.99, max(0.01, spoken[pause[0]] / total))
+        away = abs(math.log(share / (1 - share)) - math.log(expected / (1 - expected)))
+        depth = -float(sound.level_db[pause[0] : pause[1]].min())
+        return 6.0 * _pause_bonus((pause[1] - pause[0]) * HOP_S, depth) - 8.0 * max(0.0, away - 0.15) ** 2
+
+    pauses = _inner_pauses(sound)
+    ranked = sorted(pauses, key=score, reverse=True)
+    if ranked:
+        best = ranked[0]
+        margin = score(best) - (score(ranked[1]) if len(ranked) > 1 else 0.0)
+    else:
+        frame = int(np.searchsorted(spoken, expected * total))
+        best, margin = (frame, frame), 0.0
+    frame = _cut_frame(sound.level_db, *best)
+    hop = sound.hop
+    evidence = Evidence(
+        sound.level_db,
+        tuple((a * hop, b * hop) for a, b in pauses),
+        (best[0] * hop, best[1] * hop),
+        np.zeros(0, np.int64),
+        np.zeros(0, np.float32),
+    )
+    confidence = 0.7 / (1.0 + math.exp(-margin))
+    return Cut(min(len(samples), frame * hop), confidence, "found", "uncalibrated", True, evidence)
+
+
+# --- the interface ---------------------------------------------------------------------------------------------------
+
+
+def prepare_takes(takes: Sequence[Samples], sample_rate: int) -> DummyTakes:
+    """Once per voice and dummy. Takes with nothing to hear in them are left out."""
+    kept: list[Sound] = []
+    for take in takes:
+        sound = listen(take, sample_rate)
+        span = _speech_span(sound)
+        if span is not None and span[1] - span[0] >= 20:
+            kept.append(_only(sound, *span))
+    seconds = tuple(float(take.speech.sum()) * HOP_S for take in kept)
+    return DummyTakes(sample_rate, tuple(kept), seconds, _agreement(kept))
+
+
+def _only(sound: Sound, start: int, end: int) -> Sound:
+    return Sound(
+        sound.hop,
+        sound.mel[start:end],
+        sound.noise,
+        sound.speech_power,
+        sound.level_db[start:end],
+        sound.speech[start:end],
+    )
+
+
+def _agreement(takes: Sequence[Sound]) -> float:
+    """0 to 1: how well each take is found in each other one."""
+    if len(takes) < 2:
+        return float(len(takes))
+    rows = [_features(take, 0, len(take.speech)) for take in takes]
+    quality = [-float(_match([a], b).cost[0]) / max(1, len(b.frames)) for a in rows for b in rows if a is not b]
+    return max(0.0, min(1.0, float(np.median(quality)) / SAME_VOICE_QUALITY))
+
+
+SAME_VOICE_QUALITY = 0.55
+
+
+def find_cut(
+    audio: Samples,
+    sample_rate: int,
+    text: str,
+    dummy: str,
+    dummy_takes: DummyTakes | Sequence[Samples] | None,
+) -> Cut:
+    """Where `text` ends in a take of `text + dummy`.
+
+    audio: float32 mono, (samples,). dummy_takes: what prepare_takes returned, or recordings of the dummy alone at the
+    same rate; without them the pauses alone decide, at a lower confidence. Raises ValueError for two channels.
+    """
+    samples = _checked(audio, sample_rate)
+    takes = dummy_takes
+    if takes is not None and not isinstance(takes, DummyTakes):
+        takes = prepare_takes(takes, sample_rate)
+    sound = listen(samples, sample_rate)
+    if takes is None or not takes.takes:
+        return _uncalibrated(samples, sound, text, dummy)
+    if takes.sample_rate != sample_rate:
+        raise ValueError(f"the takes of the dummy have {takes.sample_rate} Hz, the audio has {sample_rate} Hz")
+    return _calibrated(samples, sound, text, dummy, takes)
+
+
+REFERENCE_CONFIDENCE = 0.3
+"""The reference cannot tell when it is wrong: this says only that it often is."""
+
+
+def reference_cut(audio: Samples, sample_rate: int, text: str, dummy: str) -> Cut:
+    """The first server's way: the quietest 80 ms within 10 % of the audio around the share of characters."""
+    samples = _checked(audio, sample_rate)
+    window = round(sample_rate * 0.08)
+    expected = int(len(samples) * len(text) / max(1, len(text) + len(dummy)))
+    reach = int(len(samples) * 0.1)
+    first, last = max(0, expected - reach), min(len(samples), expected + reach) - window
+    energy = np.concatenate(([0.0], np.cumsum(samples.astype(np.float64) ** 2)))
+    starts = np.arange(first, last, max(1, window // 4))
+    sample = expected if len(starts) == 0 else int(starts[np.argmin(energy[starts + window] - energy[starts])])
+    nothing = np.zeros(0, np.float32)
+    evidence = Evidence(nothing, (), (sample, min(len(samples), sample + window)), np.zeros(0, np.int64), nothing)
+    return Cut(sample, REFERENCE_CONFIDENCE, "found", "reference", True, evidence)
+
+
+HEAD_MS, DECAY_MS = 40.0, 120.0
+
+
+def delivered_span(
+    audio: Samples, cut: Cut, sample_rate: int, head_ms: float = HEAD_MS, decay_ms: float = DECAY_MS
+) -> tuple[int, int]:
+    """Samples: head_ms before the first sound to decay_ms after the last one before the cut, or the cut itself."""
+    samples = _checked(audio, sample_rate)
+    sound = listen(samples, sample_rate)
+    start, end = 0, min(len(samples), max(0, cut.sample))
+    span = _speech_span(sound)
+    if span is not None:
+        start = max(0, _first_sound(sound, span[0]) * sound.hop - round(head_ms * sample_rate / 1000))
+        end = min(end, _last_sound(sound, end // sound.hop) * sound.hop + round(decay_ms * sample_rate / 1000))
+    return min(start, end), end
+
+
+def finish(
+    audio: Samples,
+    cut: Cut,
+    sample_rate: int,
+    *,
+    head_ms: float = HEAD_MS,
+    decay_ms: float = DECAY_MS,
+    fade_in_ms: float = 3.0,
+    fade_out_ms: float = 8.0,
+) -> Samples:
+    """What is delivered: head_ms before the first sound, the sentence, decay_ms of its decay, 0.2 s of silence."""
+    start, end = delivered_span(audio, cut, sample_rate, head_ms, decay_ms)
+    kept = _checked(audio, sample_rate)[start:end].copy()
+    rise = min(len(kept), round(fade_in_ms * sample_rate / 1000))
+    fall = min(len(kept), round(fade_out_ms * sample_rate / 1000))
+    kept[:rise] *= np.linspace(0.0, 1.0, rise, dtype=np.float32)
+    kept[len(kept) - fall :] *= np.linspace(1.0, 0.0, fall, dtype=np.float32)
+    return np.concatenate((kept, silence(TAIL_SILENCE_S, sample_rate)))
+
+
+AUDIBLE_DB = 3.0
+"""Above the noise by this much, a soft onset or a decay can be heard."""
+SOFT_ONSET_S = 0.25
+"""No initial consonant is longer."""
+
+
+def _audible(sound: Sound) -> Bools:
+    """(frames,) anything at all over the background in some third of the spectrum, at most 60 dB below speech."""
+    thirds = np.array_split(np.arange(BANDS), 3)
+    power = np.stack([sound.mel[:, third].sum(axis=1) for third in thirds], axis=1)
+    floor = np.array([sound.noise[third].sum() for third in thirds]) * 10 ** (AUDIBLE_DB / 10)
+    smooth = np.stack([np.convolve(p, np.full(3, 1 / 3), "same")[: len(p)] for p in power.T], axis=1)
+    audible = (smooth > np.maximum(floor, sound.speech_power * 1e-6)).any(axis=1)
+    return np.asarray(audible)
+
+
+def _first_sound(sound: Sound, first_speech: int) -> int:
+    """The frame where a soft onset (s, h, f) before the first speech frame begins."""
+    earliest = max(0, first_speech - round(SOFT_ONSET_S / HOP_S))
+    quiet = np.flatnonzero(~_audible(sound)[earliest:first_speech])
+    return earliest + (int(quiet[-1]) + 1 if len(quiet) else 0)
+
+
+def _last_sound(sound: Sound, end: int) -> int:
+    """The frame after the last audible one before `end`."""
+    heard = np.flatnonzero(_audible(sound)[:end])
+    return int(heard[-1]) + 1 if len(heard) else end

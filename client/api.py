@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import wave
 from dataclasses import dataclass
 from types import TracebackType
@@ -60,7 +61,11 @@ class VoiceServer:
         self.address = address
         self._http = httpx.AsyncClient(
             base_url=address,
-            headers={"authorization": f"Bearer {key}"} if key else {},
+            headers={
+                # Two narrators share the engine in turns, also behind one address.
+                contract.HEADER_CLIENT: secrets.token_hex(8),
+                **({"authorization": f"Bearer {key}"} if key else {}),
+            },
             timeout=httpx.Timeout(SPEECH_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             # A proxy for the internet must not get the sentences of a server at home.
             trust_env=False,

@@ -49,6 +49,10 @@ class Calibration:
             self._known[key] = self._read_or_make(key, dummy, language)
         return self._known[key]
 
+    def knows(self, dummy: Dummy, language: str) -> bool:
+        """Whether `takes` answers without the engine."""
+        return self.key(dummy, language) in self._known
+
     def key(self, dummy: Dummy, language: str) -> str:
         facts = self.engine.facts
         parts = (str(FORMAT), facts.engine, facts.model, facts.voice, facts.sound, language, dummy.words)

@@ -19,6 +19,7 @@ PATH_CLONE = "/tts/clone"
 PATH_HEALTH = "/health"
 PATH_LIVE = "/livez"
 PATH_READY = "/readyz"
+PATH_METRICS = "/metrics"
 OPEN_PATHS = frozenset({PATH_HEALTH, PATH_LIVE, PATH_READY})
 """The only paths that answer without the key."""
 
@@ -29,6 +30,8 @@ HEADER_TIME_TOTAL = "X-Time-Total"
 HEADER_AUDIO_DURATION = "X-Audio-Duration"
 """Seconds of audio in the body."""
 HEADER_REQUEST_ID = "X-Request-Id"
+HEADER_CLIENT = "X-Client-Id"
+"""In the request, optional: clients with different ids share the engine in turns. ASCII, at most 64 characters."""
 HEADER_ENGINE = "X-Engine"
 HEADER_MODEL = "X-Model"
 HEADER_VOICE = "X-Voice"
@@ -94,8 +97,13 @@ class Code(StrEnum):
     """What went wrong, for machines."""
 
     UNAUTHORIZED = "unauthorized"
+    HOST_UNKNOWN = "host_unknown"
+    RATE_LIMITED = "rate_limited"
+    REQUEST_BROKEN = "request_broken"
+    REQUEST_SLOW = "request_slow"
     BODY_INVALID = "body_invalid"
     BODY_TOO_LARGE = "body_too_large"
+    BODY_ENCODED = "body_encoded"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     LANGUAGE_UNKNOWN = "language_unknown"
@@ -108,13 +116,21 @@ class Code(StrEnum):
     QUEUE_FULL = "queue_full"
     SHUTTING_DOWN = "shutting_down"
     WORKER_DIED = "worker_died"
+    TOO_LATE = "too_late"
+    DEADLINE = "deadline"
+    POISON_INPUT = "poison_input"
     INTERNAL = "internal"
 
 
 STATUS: dict[Code, int] = {
     Code.UNAUTHORIZED: 401,
+    Code.HOST_UNKNOWN: 421,
+    Code.RATE_LIMITED: 429,
+    Code.REQUEST_BROKEN: 400,
+    Code.REQUEST_SLOW: 408,
     Code.BODY_INVALID: 422,
     Code.BODY_TOO_LARGE: 413,
+    Code.BODY_ENCODED: 415,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.LANGUAGE_UNKNOWN: 422,
@@ -127,6 +143,9 @@ STATUS: dict[Code, int] = {
     Code.QUEUE_FULL: 503,
     Code.SHUTTING_DOWN: 503,
     Code.WORKER_DIED: 503,
+    Code.TOO_LATE: 503,
+    Code.DEADLINE: 504,
+    Code.POISON_INPUT: 422,
     Code.INTERNAL: 500,
 }
 
@@ -135,8 +154,18 @@ SENTENCES: dict[Code, str] = {
         "The key is missing or wrong. Send the server's API_KEY as 'Authorization: Bearer KEY' "
         "(narrate: NARRATE_KEY in .env, or --key)."
     ),
+    Code.HOST_UNKNOWN: _(
+        "This server is not known by the name {host}. Use its address, or put the name into ALLOWED_HOSTS in the "
+        "server's .env."
+    ),
+    Code.RATE_LIMITED: _(
+        "More than {limit} requests a minute came with this key (RATE_LIMIT). Ask again in {retry_after} s."
+    ),
+    Code.REQUEST_BROKEN: _("This is not a request in HTTP/1.1, or its headers are too long. Send a plain request."),
+    Code.REQUEST_SLOW: _("The request was not complete after {seconds} s. Send it in one go."),
     Code.BODY_INVALID: _('The request is not understood: {reason}. Send JSON like {{"text": "..."}}.'),
     Code.BODY_TOO_LARGE: _("The request is larger than {limit} bytes. Send one sentence a request."),
+    Code.BODY_ENCODED: _("The body is packed ({encoding}). Send it plain, without Content-Encoding."),
     Code.NOT_FOUND: _("There is nothing at {path}. Speech is at POST /tts/clone."),
     Code.METHOD_NOT_ALLOWED: _("{path} does not take {method}. Speech is at POST /tts/clone."),
     Code.LANGUAGE_UNKNOWN: _("The language {language} is not one of the ten: {languages}."),
@@ -154,6 +183,14 @@ SENTENCES: dict[Code, str] = {
     Code.QUEUE_FULL: _("{waiting} requests are waiting already. Ask again in {retry_after} s."),
     Code.SHUTTING_DOWN: _("The server is stopping. Ask again when it is back."),
     Code.WORKER_DIED: _("The engine's process ended while it spoke this sentence; a new one is starting. Ask again."),
+    Code.TOO_LATE: _("The sentence waited {seconds} s for its turn, longer than it may. Ask again."),
+    Code.DEADLINE: _(
+        "The engine was stopped after {seconds} s with this sentence; it is being started anew. Ask again, or change "
+        "the sentence."
+    ),
+    Code.POISON_INPUT: _(
+        "The engine's process has died twice of this very sentence, so it is not tried again. Change the sentence."
+    ),
     Code.INTERNAL: _("The server met an error of its own (request {request_id}). Its log has the details."),
 }
 """Every code's sentence, with places for its parameters. The client says it in the reader's language."""

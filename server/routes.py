@@ -6,10 +6,11 @@ import random
 import time
 from importlib.metadata import version
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from server.contract import (
     HEADER_AUDIO_DURATION,
+    HEADER_CLIENT,
     HEADER_CUT_CONFIDENCE,
     HEADER_DOUBTFUL,
     HEADER_ENGINE,
@@ -33,6 +34,7 @@ from server.contract import (
     Health,
     language_name,
 )
+from server.disconnect import CallerGone, while_connected
 from server.errors import NarratorError
 from server.settings import Settings
 from server.supervisor import Phase, Spoken, Supervisor
@@ -48,11 +50,14 @@ def add_routes(app: FastAPI, settings: Settings, supervisor: Supervisor) -> None
         response_class=Response,
         responses={200: {"content": {MEDIA_WAV: {}}}},
     )
-    async def clone(body: CloneRequest) -> Response:
+    async def clone(body: CloneRequest, request: Request) -> Response:
         """One sentence in the server's voice, as a WAV."""
         started = time.perf_counter()
         line = line_from(body, settings.tts_language)
-        spoken = await supervisor.speak(line)
+        try:
+            spoken = await while_connected(supervisor.speak(line, client_of(request)), request.receive)
+        except CallerGone:
+            return Response(status_code=499)  # nginx's number for it; nobody reads it but the log
         return Response(spoken.wav, media_type=MEDIA_WAV, headers=speech_headers(spoken, time.perf_counter() - started))
 
     @app.get(PATH_HEALTH)
@@ -71,6 +76,12 @@ def add_routes(app: FastAPI, settings: Settings, supervisor: Supervisor) -> None
         if not supervisor.ready:
             response.status_code = 503
         return {"status": supervisor.phase.value}
+
+
+def client_of(request: Request) -> str:
+    """Who shares the engine in turns with the others: by the id that the client gives itself, else by its address."""
+    given = request.headers.get(HEADER_CLIENT, "")[:64]
+    return given or (request.client.host if request.client else "")
 
 
 def line_from(body: CloneRequest, default_language: str) -> Line:

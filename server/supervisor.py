@@ -1,6 +1,7 @@
-"""The worker process: start, feed, replace when it dies, stop. Never imports torch; knows no HTTP.
+"""The worker process: start, feed, watch, replace when it dies, put to sleep, stop. Never imports torch; knows no HTTP.
 
-One line is with the worker at a time; the others wait here, so that a worker's death costs the others nothing.
+Every line waits here and only as many as the engine speaks at once are with the worker, so that its death costs the
+others nothing. Who goes next is decided in batcher.py.
 """
 
 from __future__ import annotations
@@ -10,38 +11,69 @@ import contextlib
 import dataclasses
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Any
 
+from server.batcher import Speed, Waiting, next_lines, pass_over, retry_after_s
 from server.contract import Code
 from server.engines import EngineFacts, EngineSettings
 from server.errors import NarratorError, Unavailable
+from server.messages import t
 from server.pipe import PipeClosed, read_frame, write_frame
 from server.take import Line, TakeSettings
+from server.text import spoken_weight
 
 log = logging.getLogger("server.supervisor")
 worker_log = logging.getLogger("server.worker")
 
 WORKER_COMMAND = (sys.executable, "-m", "server.worker")
-MAX_ATTEMPTS = 2
+MOST_DEATHS_SEEN = 2
 """Workers that one line may see die before it is answered with an error."""
+MOST_DEATHS_WITHOUT_SPEECH = 5
+DEATHS_WITHIN_S = 600.0
+"""So many deaths within this time and not one line in between: a new worker would die too."""
 RESTART_DELAYS_S = (0.0, 2.0, 5.0, 15.0, 60.0)
 """Pause before the n-th new worker in a row that never became ready; the last one repeats."""
 STOP_PATIENCE_S = 5.0
 RETRY_AFTER_S = 5
+WATCH_S = 0.5
+"""How often running lines are looked at for their budget."""
 
 
 class Phase(StrEnum):
     LOADING = "loading"
     READY = "ready"
+    ASLEEP = "asleep"
+    """The worker has ended after idle minutes; the next line wakes a new one."""
+    DRAINING = "draining"
     UNUSABLE = "unusable"
     STOPPED = "stopped"
+
+
+class Death(StrEnum):
+    """Who ended a worker."""
+
+    ENGINE = "engine"
+    OUTSIDE = "outside"
+    """Somebody else: the system short of memory, a person, a test."""
+    HUNG = "hung"
+    """We did, over its budget."""
+
+
+def kind_of_death(exit_code: int, over_budget: bool, platform: str = sys.platform) -> Death:
+    """Only what the engine did by itself is held against a line."""
+    if over_budget:
+        return Death.HUNG
+    killed = {-signal.SIGTERM, -9, -signal.SIGINT} if platform != "win32" else {1, 15}
+    return Death.OUTSIDE if exit_code in killed else Death.ENGINE
 
 
 @dataclass(frozen=True)
@@ -62,7 +94,13 @@ class Spoken:
 class _Job:
     line: Line
     answer: asyncio.Future[Spoken]
-    attempts: int = 0
+    waiting: Waiting
+    arrived: float
+    deadline: float
+    """Monotonic; not begun later than this."""
+    deaths_by_engine: int = 0
+    deaths_from_outside: int = 0
+    started: float = 0.0
 
 
 @dataclass
@@ -89,34 +127,67 @@ class Supervisor:
     reader: str = "en"
     """Language of what the worker says to people."""
     queue_limit: int = 64
+    """Lines that may wait."""
+    queue_limit_s: float = 7200.0
+    """Expected seconds of work that may wait."""
+    idle_minutes: float = 0.0
+    """Without a line for so long, the worker ends and gives its memory back; 0: never."""
     command: Sequence[str] = WORKER_COMMAND
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's own for the worker."""
     on_step: Callable[[str], None] = lambda step: None
     on_ready: Callable[[EngineFacts], None] = lambda facts: None
     on_unusable: Callable[[str], None] = lambda sentence: None
-    """Told once when the first worker cannot work here at all: the parent is to stop."""
+    """Told once when no worker can work here: the parent is to stop."""
 
     phase: Phase = Phase.STOPPED
     step: str = ""
     facts: EngineFacts | None = None
     restarts: int = 0
+    load_seconds: float = 0.0
+    broken: bool = False
+    """The breaker has opened: workers died again and again without speaking a line."""
 
     def __post_init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """Lines spoken, failed and doubtful; retakes; dummies that were not simply found."""
-        self._waiting: deque[_Job] = deque()
+        """Lines spoken, failed and doubtful; retakes; dummies that were not simply found; deaths; poison; hung."""
+        self.speed = Speed()
+        self.batch_sizes: Counter[int] = Counter()
+        """How many lines were with the worker when one more was handed over."""
+        self._jobs: dict[int, _Job] = {}
+        """Every line that is not answered yet, by number."""
+        self._running: dict[int, _Job] = {}
+        """Those of them that are with the worker."""
+        self._numbers = 0
+        self._last_client = ""
+        self._deaths: deque[float] = deque()
+        self._over_budget = False
         self._wake = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
         self._worker: _Worker | None = None
 
     @property
     def ready(self) -> bool:
-        return self.phase is Phase.READY
+        """A line sent now would be spoken (after a while, if the worker sleeps)."""
+        return self.phase in (Phase.READY, Phase.ASLEEP)
+
+    @property
+    def hopeless(self) -> bool:
+        return self.phase is Phase.UNUSABLE
 
     @property
     def queue_depth(self) -> int:
-        return len(self._waiting)
+        return len(self._jobs) - len(self._running)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting_s(self) -> float:
+        """Expected seconds until all that is here now is spoken."""
+        work = sum(self.speed.expected_s(job.waiting.weight) for job in self._jobs.values())
+        return work / max(1, self.facts.rows if self.facts else 1)
 
     async def start(self) -> None:
         self.phase = Phase.LOADING
@@ -129,36 +200,77 @@ class Supervisor:
             log.error("the supervisor failed", exc_info=error)
             self._give_up(f"{type(error).__name__}: {error}")
 
+    def drain(self) -> None:
+        """What runs is finished and delivered; what waits, and what comes now, is answered with 503."""
+        if self.phase in (Phase.STOPPED, Phase.UNUSABLE):
+            return
+        self.phase = Phase.DRAINING
+        for number in [number for number in self._jobs if number not in self._running]:
+            self._fail(self._jobs[number], Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
+
     async def stop(self) -> None:
-        """Answers what waits with 503 and ends the worker, kindly at first."""
+        """Answers what is left with 503 and ends the worker, kindly at first."""
         self.phase = Phase.STOPPED
         if self._life:
             self._life.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._life
-        while self._waiting:
-            self._fail(self._waiting.popleft(), Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
+        for job in list(self._jobs.values()):
+            self._fail(job, Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
         if self._worker:
             await self._end_worker(self._worker)
 
-    async def speak(self, line: Line) -> Spoken:
-        """Raises TextRefused and the like as NarratorError, Unavailable when the server cannot take it now."""
-        if self.phase in (Phase.STOPPED, Phase.UNUSABLE):
+    async def speak(self, line: Line, client: str = "") -> Spoken:
+        """Cancelling this takes the line out of the queue, or stops the engine's work on it.
+
+        Raises TextRefused and the like as NarratorError, Unavailable when the server cannot take it now.
+        """
+        job = self._admit(line, client)
+        try:
+            return await job.answer
+        finally:
+            self._forget(job)
+
+    def _admit(self, line: Line, client: str) -> _Job:
+        if self.phase in (Phase.STOPPED, Phase.UNUSABLE, Phase.DRAINING):
             raise Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S)
         if self.phase is Phase.LOADING and self.facts is None:
             raise Unavailable(Code.ENGINE_LOADING, RETRY_AFTER_S)
-        if len(self._waiting) >= self.queue_limit:
-            raise Unavailable(Code.QUEUE_FULL, RETRY_AFTER_S, waiting=len(self._waiting), retry_after=RETRY_AFTER_S)
-        job = _Job(line, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
+        weight = spoken_weight(line.text, line.language) + DUMMY_WEIGHT
+        waiting_s, depth = self.waiting_s, self.queue_depth
+        if depth >= self.queue_limit or (depth and waiting_s + self.speed.expected_s(weight) > self.queue_limit_s):
+            self.counts["queue_full"] += 1
+            after = retry_after_s(waiting_s)
+            raise Unavailable(Code.QUEUE_FULL, after, waiting=depth, retry_after=after)
+        self._numbers += 1
+        now = time.monotonic()
+        job = _Job(
+            line,
+            asyncio.get_running_loop().create_future(),
+            Waiting(self._numbers, client, weight),
+            arrived=now,
+            # A line may wait for all that is before it, several times over if a worker has to be replaced.
+            deadline=now + 3 * waiting_s + self.speed.budget_s(weight),
+        )
+        self._jobs[self._numbers] = job
         self._wake.set()
-        return await job.answer
+        return job
+
+    def _forget(self, job: _Job) -> None:
+        """Its request has been answered, or has gone away."""
+        number = job.waiting.number
+        self._jobs.pop(number, None)
+        if number in self._running and self._worker:
+            # Its row is dropped at the engine's next look; the answer that may come all the same is thrown away.
+            self._worker.send({"do": "cancel", "id": number})
 
     async def _keep_alive(self) -> None:
         failures = 0
         while True:
             await asyncio.sleep(restart_delay_s(failures))
-            self.phase = Phase.LOADING
+            if self.phase is not Phase.DRAINING:
+                self.phase = Phase.LOADING
+            started = time.monotonic()
             worker = self._worker = self._spawn()
             worker.send(
                 {
@@ -170,13 +282,26 @@ class Supervisor:
             )
             was_ready = await self._until_ready(worker)
             if was_ready:
-                await self._serve(worker)
-            if self.phase is Phase.UNUSABLE:
+                self.load_seconds = time.monotonic() - started
+                if await self._serve(worker):
+                    await self._sleep(worker)
+                    failures = 0
+                    continue
+            if self.hopeless:
                 return
-            code = await self._end_worker(worker)
-            self.restarts += 1
+            self._after_death(await self._end_worker(worker))
+            if self.hopeless:
+                return
             failures = 0 if was_ready else failures + 1
-            log.warning("worker ended with exit code %s; starting a new one (restart %d)", code, self.restarts)
+
+    async def _sleep(self, worker: _Worker) -> None:
+        """Idle for long enough: all memory goes back, and the next line brings a new worker."""
+        await self._end_worker(worker)
+        self.phase = Phase.ASLEEP
+        log.info("the worker has ended after %s idle minutes; the next line starts a new one", self.idle_minutes)
+        while not self._jobs:
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _until_ready(self, worker: _Worker) -> bool:
         """False when the worker ended first."""
@@ -187,7 +312,8 @@ class Supervisor:
                 self.on_step(self.step)
             elif header["is"] == "ready":
                 self.facts = EngineFacts(**header["facts"])
-                self.phase = Phase.READY
+                if self.phase is not Phase.DRAINING:
+                    self.phase = Phase.READY
                 self.step = ""
                 self.on_ready(self.facts)
                 return True
@@ -199,60 +325,77 @@ class Supervisor:
     def _give_up(self, sentence: str) -> None:
         self.phase = Phase.UNUSABLE
         self.step = sentence
-        while self._waiting:
-            self._fail(self._waiting.popleft(), Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
+        for job in list(self._jobs.values()):
+            self._fail(job, Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
         self.on_unusable(sentence)
 
-    async def _serve(self, worker: _Worker) -> None:
-        """One line after the other, until the worker's end."""
-        number = 0
-        while True:
-            if not await self._work_or_death(worker):
-                return
-            job = self._waiting.popleft()
-            if job.answer.done():  # its request was cancelled
-                continue
-            number += 1
-            job.attempts += 1
-            worker.send({"do": "speak", "id": number, **dataclasses.asdict(job.line)})
-            try:
-                frame = await worker.inbox.get()
-            except asyncio.CancelledError:
-                self._fail(job, Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
-                raise
-            if frame is not None and frame[0].get("id") != number:
-                log.error("the worker answered request %s instead of %d; it is replaced", frame[0].get("id"), number)
-                worker.process.kill()
-                frame = None
-            if frame is None:
-                self._after_death(job)
-                return
-            self._deliver(job, *frame)
+    async def _serve(self, worker: _Worker) -> bool:
+        """Feeds and hears the worker until its end. True when it has been idle for long enough to sleep."""
+        hearing = asyncio.create_task(worker.inbox.get())
+        idle_since = time.monotonic()
+        try:
+            while True:
+                self._hand_over(worker)
+                self._wake.clear()
+                waking = asyncio.create_task(self._wake.wait())
+                try:
+                    await asyncio.wait({hearing, waking}, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waking.cancel()
+                while hearing.done():
+                    frame = hearing.result()
+                    if frame is None or not self._hear(worker, *frame):
+                        return False
+                    hearing = asyncio.create_task(worker.inbox.get())
+                    await asyncio.sleep(0)
+                self._kill_if_hung(worker)
+                if self._jobs:
+                    idle_since = time.monotonic()
+                elif self.idle_minutes and time.monotonic() - idle_since > self.idle_minutes * 60:
+                    return True
+        finally:
+            hearing.cancel()
 
-    async def _work_or_death(self, worker: _Worker) -> bool:
-        """True when a job waits, False when the worker has ended while idle."""
-        while not self._waiting:
-            self._wake.clear()
-            news = asyncio.create_task(worker.inbox.get())
-            work = asyncio.create_task(self._wake.wait())
-            try:
-                await asyncio.wait({news, work}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                work.cancel()
-                if not news.done():
-                    news.cancel()
-            if news.done() and not news.cancelled():
-                return False  # an idle worker says nothing: this is its end
+    def _hand_over(self, worker: _Worker) -> None:
+        """The lines that go to the worker now."""
+        now = time.monotonic()
+        for job in [job for number, job in self._jobs.items() if number not in self._running]:
+            if now > job.deadline:
+                self.counts["too_late"] += 1
+                self._fail(job, Unavailable(Code.TOO_LATE, RETRY_AFTER_S, seconds=round(now - job.arrived)))
+        waiting = [job.waiting for number, job in self._jobs.items() if number not in self._running]
+        rows = self.facts.rows if self.facts else 1
+        free = 0 if self._alone() else rows - len(self._running)
+        chosen = next_lines(waiting, free, len(self._running), self._last_client)
+        pass_over(waiting, chosen)
+        for each in chosen:
+            job = self._jobs[each.number]
+            job.started = now
+            self._running[each.number] = job
+            self._last_client = each.client
+            self.batch_sizes[len(self._running)] += 1
+            worker.send({"do": "speak", "id": each.number, **dataclasses.asdict(job.line)})
+
+    def _alone(self) -> bool:
+        """A line under suspicion is with the worker: nothing joins it."""
+        return any(job.waiting.suspect for job in self._running.values())
+
+    def _hear(self, worker: _Worker, header: dict[str, Any], body: bytes) -> bool:
+        """One answer. False when this worker must not be used any more."""
+        job = self._running.pop(header.get("id", 0), None)
+        if job is None:
+            log.error("the worker answered request %s, which it does not have; it is replaced", header.get("id"))
+            worker.process.kill()
+            return False
+        if header["is"] != "cancelled":
+            self._count(header)
+            self._deaths.clear()
+            if header["is"] == "done":
+                self.speed.learn(job.waiting.weight, time.monotonic() - job.started)
+            self._deliver(job, header, body)
         return True
 
-    def _after_death(self, job: _Job) -> None:
-        if job.attempts < MAX_ATTEMPTS:
-            self._waiting.appendleft(job)
-        else:
-            self._fail(job, Unavailable(Code.WORKER_DIED, RETRY_AFTER_S))
-
     def _deliver(self, job: _Job, header: dict[str, Any], body: bytes) -> None:
-        self._count(header)
         if job.answer.done():
             return
         if header["is"] == "failed":
@@ -283,7 +426,61 @@ class Supervisor:
         if header["dummy"] != "found":
             self.counts[f"dummy_{header['dummy']}"] += 1
 
+    def _kill_if_hung(self, worker: _Worker) -> None:
+        now = time.monotonic()
+        late = [job for job in self._running.values() if now - job.started > self.speed.budget_s(job.waiting.weight)]
+        if not late or self._over_budget:  # its end is on the way
+            return
+        log.error("%d lines are over their budget; the worker is replaced", len(late))
+        self.counts["hung"] += len(late)
+        self._over_budget = True
+        for job in late:
+            self._fail(job, NarratorError(Code.DEADLINE, seconds=round(now - job.started)))
+        worker.process.kill()  # its end arrives in the inbox
+
+    def _after_death(self, exit_code: int) -> None:
+        """What it had is tried again, with suspicion where the engine itself died."""
+        death = kind_of_death(exit_code, self._over_budget)
+        self._over_budget = False
+        self.restarts += 1
+        self.counts[f"death_{death}"] += 1
+        log.warning("worker ended with exit code %s (%s); restart %d", exit_code, death, self.restarts)
+        alone = len(self._running) == 1
+        for job in self._running.values():
+            self._judge(job, death, alone)
+        self._running.clear()
+        now = time.monotonic()
+        self._deaths.append(now)
+        while self._deaths and now - self._deaths[0] > DEATHS_WITHIN_S:
+            self._deaths.popleft()
+        if len(self._deaths) >= MOST_DEATHS_WITHOUT_SPEECH:
+            self.broken = True
+            self._give_up(
+                t(
+                    "The engine's process has ended {count} times within {minutes} minutes without speaking a line; "
+                    "the server stops instead of trying for ever. 'voice-server doctor' tells what is wrong.",
+                    count=len(self._deaths),
+                    minutes=round(DEATHS_WITHIN_S / 60),
+                )
+            )
+
+    def _judge(self, job: _Job, death: Death, alone: bool) -> None:
+        if job.answer.done():
+            return
+        if death is Death.ENGINE:
+            job.deaths_by_engine += 1
+            job.waiting.suspect = True
+            # With others beside it, it may have been any of them: only what dies alone is known.
+            if job.deaths_by_engine >= MOST_DEATHS_SEEN and alone:
+                self.counts["poison"] += 1
+                self._fail(job, NarratorError(Code.POISON_INPUT))
+        elif death is Death.OUTSIDE:
+            job.deaths_from_outside += 1
+            if job.deaths_from_outside >= MOST_DEATHS_SEEN:
+                self._fail(job, Unavailable(Code.WORKER_DIED, RETRY_AFTER_S))
+
     def _fail(self, job: _Job, error: NarratorError) -> None:
+        self._jobs.pop(job.waiting.number, None)
         if not job.answer.done():
             job.answer.set_exception(error)
 
@@ -320,6 +517,10 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             worker.process.kill()
             return await asyncio.to_thread(worker.process.wait)
+
+
+DUMMY_WEIGHT = 14.0
+"""About the dummies' length, in the units of spoken_weight."""
 
 
 def _read_frames(stream: IO[bytes], tell: Callable[[tuple[dict[str, Any], bytes] | None], None]) -> None:

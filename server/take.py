@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from server.audio import Audio
 from server.calibration import Calibration
+from server.checks import take_fault
 from server.contract import MAX_SEED, Code
 from server.cut import Cut, find_cut, finish, reference_cut
-from server.engines import Engine, EngineFacts
+from server.engines import Engine, EngineFacts, Row
 from server.errors import NarratorError, TakeFailed
 from server.suffix import Dummy, dummy_for, join
 from server.text import normalise
@@ -83,42 +84,84 @@ def rank(cut: Cut) -> tuple[bool, float]:
     return (not stopped_early(cut), cut.confidence)
 
 
+class LineTakes:
+    """The takes of one line, from its text to the one that is delivered. Speaks nothing itself.
+
+    `row` is what to speak next; `add` takes what came of it and says when it is enough.
+    """
+
+    def __init__(self, line: Line, settings: TakeSettings, calibration: Calibration | None = None) -> None:
+        """Raises TextRefused."""
+        self.line = line
+        self.settings = settings
+        self.text = normalise(line.text, line.language)
+        self.dummy = dummy_for(line.language, self.text, settings.dummy_suffix)
+        self.padded, _ = join(self.text, self.dummy)
+        self._find = cutter(self.text, self.dummy, line.language, settings, calibration)
+        self._attempt = 0
+        self._reasons: list[str] = []
+        self._best: tuple[Audio, int, Cut] | None = None
+
+    def row(self) -> Row:
+        return Row(self.padded, self.line.language, retake_seed(self.line.seed, self._attempt))
+
+    def add(self, spoken: Audio | TakeFailed) -> Take | None:
+        """The take to deliver; None: speak `row` once more.
+
+        Raises NarratorError(take_failed) when no take could be used at all.
+        """
+        seed = self.row().seed
+        self._attempt += 1
+        enough = False
+        if isinstance(spoken, TakeFailed):
+            self._reasons.append(spoken.reason)
+        else:
+            enough = self._judge(spoken, seed)
+        if not enough and self._attempt < self.settings.max_takes:
+            return None
+        return self._delivered()
+
+    def _judge(self, spoken: Audio, seed: int) -> bool:
+        """Whether this take may end the search."""
+        fault = take_fault(spoken, self.padded, self.line.language)
+        if fault is not None:
+            self._reasons.append(fault)
+            return False
+        cut = self._find(spoken)
+        if self._best is None or rank(cut) > rank(self._best[2]):
+            self._best = (spoken, seed, cut)
+        # The reference cannot tell a good cut from a bad one: speaking again would gain nothing.
+        return is_good(cut, self.settings.confidence) or self.settings.cut == "reference"
+
+    def _delivered(self) -> Take:
+        if self._best is None:
+            reason = "; ".join(dict.fromkeys(self._reasons))
+            raise NarratorError(Code.TAKE_FAILED, takes=self._attempt, reason=reason)
+        spoken, seed, cut = self._best
+        finished = finish(spoken.samples, cut, spoken.sample_rate, head_ms=self.settings.head_ms)
+        return Take(
+            Audio(finished, spoken.sample_rate),
+            seed,
+            self._attempt,
+            cut,
+            doubtful=self.settings.cut != "reference" and not is_good(cut, self.settings.confidence),
+        )
+
+
 def make_take(engine: Engine, line: Line, settings: TakeSettings, calibration: Calibration | None = None) -> Take:
-    """The first good take, else the best of all, marked doubtful.
+    """The first good take of a line, else the best of all, marked doubtful; one line at a time.
 
     Raises TextRefused, or NarratorError(take_failed) when no take could be used at all.
     """
-    text = normalise(line.text, line.language)
-    dummy = dummy_for(line.language, text, settings.dummy_suffix)
-    padded, _ = join(text, dummy)
-    find = cutter(text, dummy, line.language, settings, calibration)
-    reasons: list[str] = []
-    best: tuple[Audio, int, Cut] | None = None
-    attempt = 0
-    for attempt in range(settings.max_takes):
-        seed = retake_seed(line.seed, attempt)
+    takes = LineTakes(line, settings, calibration)
+    while True:
+        row = takes.row()
         try:
-            spoken = engine.speak(padded, line.language, seed)
+            spoken: Audio | TakeFailed = engine.speak(row.text, row.language, row.seed)
         except TakeFailed as failure:
-            reasons.append(failure.reason)
-            continue
-        cut = find(spoken)
-        if best is None or rank(cut) > rank(best[2]):
-            best = (spoken, seed, cut)
-        # The reference cannot tell a good cut from a bad one: speaking again would gain nothing.
-        if is_good(cut, settings.confidence) or settings.cut == "reference":
-            break
-    if best is None:
-        raise NarratorError(Code.TAKE_FAILED, takes=settings.max_takes, reason="; ".join(dict.fromkeys(reasons)))
-    spoken, seed, cut = best
-    finished = finish(spoken.samples, cut, spoken.sample_rate, head_ms=settings.head_ms)
-    return Take(
-        Audio(finished, spoken.sample_rate),
-        seed,
-        attempt + 1,
-        cut,
-        doubtful=settings.cut != "reference" and not is_good(cut, settings.confidence),
-    )
+            spoken = failure
+        if (take := takes.add(spoken)) is not None:
+            return take
 
 
 def cutter(

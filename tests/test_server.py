@@ -207,6 +207,26 @@ def test_the_server_writes_no_audio_to_the_disk(server: RunningServer) -> None:
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["server.log"]
 
 
+def test_a_caller_that_leaves_leaves_nothing_behind(server: RunningServer) -> None:
+    """A hundred callers hang up right after asking; the queue is empty again and the next is answered."""
+    host, port = server.address.removeprefix("http://").split(":")
+    body = json.dumps({"text": SENTENCE}).encode()
+    head = (
+        f"POST /tts/clone HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    before = server.get("/health").json()["counts"].get("spoken", 0)
+    for _ in range(100):
+        with socket.create_connection((host, int(port)), timeout=10) as sock:
+            sock.sendall(head.encode() + body)
+    deadline = time.monotonic() + 20
+    while server.get("/health").json()["queue_depth"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.get("/health").json()["queue_depth"] == 0
+    assert server.get("/health").json()["counts"].get("spoken", 0) - before < 60, "what nobody waits for is not spoken"
+    assert server.speak(SENTENCE).status_code == 200
+
+
 def test_a_killed_worker_is_replaced_and_its_line_is_not_lost(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         before = worker_pids(server)

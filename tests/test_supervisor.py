@@ -13,7 +13,7 @@ import pytest
 from server.contract import Code
 from server.engines import EngineSettings
 from server.errors import NarratorError, Unavailable
-from server.supervisor import RESTART_DELAYS_S, Phase, Supervisor, restart_delay_s
+from server.supervisor import RESTART_DELAYS_S, Phase, Supervisor, kind_of_death, restart_delay_s
 from server.take import Line, TakeSettings
 
 LINE = Line("안녕하세요.", "Korean", 1)
@@ -132,12 +132,215 @@ def test_a_line_that_kills_two_workers_is_answered_and_the_next_is_spoken(tmp_pa
         await until_ready(subject)
         bad = asyncio.create_task(subject.speak(Line("poison", "Korean", 1)))
         good = asyncio.create_task(subject.speak(LINE))
-        with pytest.raises(Unavailable) as error:
+        with pytest.raises(NarratorError) as error:
             await bad
-        assert error.value.code is Code.WORKER_DIED
+        assert error.value.code is Code.POISON_INPUT
         assert (await good).wav == b"by worker 3"
+        assert subject.counts["poison"] == 1
 
     during(lambda: supervisor(tmp_path, poison), check)
+
+
+def test_in_a_batch_the_line_that_kills_is_found_and_the_others_are_spoken(tmp_path: Path) -> None:
+    """Four lines at once, one of them deadly: first all die together, then each is spoken alone."""
+    poison_in_a_batch = """
+    FACTS["rows"] = 4
+    ready()
+    while True:
+        lines = [read_frame(requests)[0]]
+        if lines[0]["text"] == "poison":
+            os._exit(42)
+        if born == 1:
+            lines += [read_frame(requests)[0] for _ in range(3)]
+        if any(line["text"] == "poison" for line in lines):
+            os._exit(42)
+        for line in lines:
+            done(line)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        texts = ["가", "poison", "나", "다"]
+        answers = await asyncio.gather(
+            *(subject.speak(Line(text, "Korean", 1)) for text in texts), return_exceptions=True
+        )
+        assert [getattr(answer, "code", "spoken") for answer in answers] == [
+            "spoken",
+            Code.POISON_INPUT,
+            "spoken",
+            "spoken",
+        ]
+        assert subject.restarts == 2
+
+    during(lambda: supervisor(tmp_path, poison_in_a_batch), check)
+
+
+def test_workers_killed_from_outside_are_not_held_against_a_line(tmp_path: Path) -> None:
+    killed = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if born < 3:
+            os.kill(os.getpid(), 9)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is Code.WORKER_DIED, "the client may ask again"
+        assert (await subject.speak(LINE)).wav == b"by worker 3"
+        assert subject.counts["poison"] == 0
+
+    during(lambda: supervisor(tmp_path, killed), check)
+
+
+def test_workers_that_die_again_and_again_open_the_breaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.supervisor.RESTART_DELAYS_S", (0.0,))
+    told: list[str] = []
+
+    async def check(subject: Supervisor) -> None:
+        await until(lambda: told)
+        assert subject.broken and subject.phase is Phase.UNUSABLE
+        assert "5 times" in told[0]
+        assert (tmp_path / "life").read_text() == "5"
+
+    during(lambda: supervisor(tmp_path, "os._exit(41)", on_unusable=told.append), check)
+
+
+HANGS = """
+ready()
+while True:
+    request = read_frame(requests)[0]
+    if request["text"] == "hang":
+        time.sleep(60)
+    done(request)
+"""
+
+
+def test_a_line_over_its_budget_is_answered_and_its_worker_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batcher.BUDGET_FLOOR_S", 0.5)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        await subject.speak(LINE)  # measured now: the generous first budget is over
+        with pytest.raises(NarratorError) as error:
+            await subject.speak(Line("hang", "Korean", 1))
+        assert error.value.code is Code.DEADLINE
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+        assert subject.counts["hung"] == 1 and subject.counts["poison"] == 0
+
+    during(lambda: supervisor(tmp_path, HANGS), check)
+
+
+def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -> None:
+    slow = """
+    ready()
+    spoken = Path(sys.argv[1]).with_name("spoken")
+    while True:
+        request = read_frame(requests)[0]
+        if request["do"] != "speak":
+            continue
+        with spoken.open("a") as file:
+            file.write(request["text"])
+        time.sleep(0.3)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        first = asyncio.create_task(subject.speak(Line("가", "Korean", 1)))
+        await asyncio.sleep(0.1)
+        gone = asyncio.create_task(subject.speak(Line("나", "Korean", 1)))
+        last = asyncio.create_task(subject.speak(Line("다", "Korean", 1)))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.gather(first, last)
+        assert (tmp_path / "spoken").read_text() == "가다"
+        assert subject.queue_depth == subject.running == 0
+
+    during(lambda: supervisor(tmp_path, slow), check)
+
+
+def test_a_line_that_waited_too_long_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.batcher.UNMEASURED_BUDGET_S", 1.0)
+    monkeypatch.setattr("server.batcher.FIRST_GUESS_S_PER_UNIT", 0.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        running = asyncio.create_task(subject.speak(Line("hang", "Korean", 1)))
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr("server.batcher.UNMEASURED_BUDGET_S", 30.0)  # the running one may go on
+        with pytest.raises(Unavailable) as error:
+            subject_line = asyncio.create_task(subject.speak(LINE))
+            await asyncio.sleep(0)
+            next(iter(job for job in subject._jobs.values() if job.line is LINE)).deadline = 0.0
+            await subject_line
+        assert error.value.code is Code.TOO_LATE
+        running.cancel()
+
+    during(lambda: supervisor(tmp_path, HANGS), check)
+
+
+def test_draining_delivers_what_runs_and_refuses_the_rest(tmp_path: Path) -> None:
+    slow = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        time.sleep(0.5)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        running = asyncio.create_task(subject.speak(LINE))
+        await asyncio.sleep(0.2)
+        waiting = asyncio.create_task(subject.speak(LINE))
+        await asyncio.sleep(0)
+        subject.drain()
+        assert not subject.ready
+        for refused in (waiting, asyncio.create_task(subject.speak(LINE))):
+            with pytest.raises(Unavailable) as error:
+                await refused
+            assert error.value.code is Code.SHUTTING_DOWN
+        assert (await running).wav == b"by worker 1"
+
+    during(lambda: supervisor(tmp_path, slow), check)
+
+
+def test_an_idle_worker_gives_its_memory_back_and_the_next_line_wakes_a_new_one(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert subject._worker is not None
+        first = subject._worker.process
+        await until(lambda: subject.phase is Phase.ASLEEP)
+        assert first.poll() is not None
+        assert subject.ready
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+        assert subject.restarts == 0
+
+    during(lambda: supervisor(tmp_path, HONEST, idle_minutes=0.01), check)
+
+
+@pytest.mark.parametrize(
+    ("code", "over_budget", "platform", "kind"),
+    [
+        (42, False, "linux", "engine"),
+        (-11, False, "linux", "engine"),
+        (-6, False, "linux", "engine"),
+        (0, False, "linux", "engine"),
+        (-9, False, "linux", "outside"),
+        (-9, True, "linux", "hung"),
+        (1, False, "win32", "outside"),
+        (0xC0000005, False, "win32", "engine"),
+        (1, True, "win32", "hung"),
+    ],
+)
+def test_who_ended_a_worker(code: int, over_budget: bool, platform: str, kind: str) -> None:
+    assert kind_of_death(code, over_budget, platform) == kind
 
 
 def test_an_answer_to_another_request_is_never_delivered(tmp_path: Path) -> None:

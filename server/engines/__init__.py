@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from server.audio import Audio
+from server.errors import TakeFailed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class EngineSettings:
     """`sdpa`, `eager` or `flash_attention_2`"""
     prompt_dir: str = ""
     """Where voice clone prompts are kept."""
+    loop: str = "own"
+    """`own`: batched decoding; `stock`: one line at a time through the package's own generate"""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,22 @@ class EngineFacts:
     reason: str
     """One sentence in the reader's language: why this device and dtype."""
     in_flight: int
-    """Lines to have at the server at a time: the one being spoken and those waiting."""
+    """Lines to have at the server at a time: those being spoken and those waiting."""
+    rows: int = 1
+    """Lines that the engine speaks at once."""
     draft: bool = False
     sound: str = ""
     """What else changes the sound of a line (sampling, dtype, version of the voices), as one short string."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One take of one text, as an engine is asked for it."""
+
+    text: str
+    """Dummy sentence included."""
+    language: str
+    seed: int
 
 
 class Engine(Protocol):
@@ -64,6 +79,23 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class BatchEngine(Engine, Protocol):
+    """An engine that speaks several texts at once."""
+
+    def speak_rows(
+        self,
+        more: Callable[[int], Sequence[tuple[int, Row]]],
+        deliver: Callable[[int, Audio | TakeFailed], None],
+        is_cancelled: Callable[[int], bool],
+    ) -> None:
+        """Speaks until no row is left and `more` has none.
+
+        more(free): up to that many (id, Row) to begin with now. deliver(id, take): called as soon as a row has ended;
+        one row's failure is its own. Rows that is_cancelled names are dropped.
+        """
+        ...
 
 
 Announce = Callable[[str], None]

@@ -1,0 +1,122 @@
+"""The queue: who waits, and what the engine gets next. Pure decisions on plain data; knows no HTTP and no clock.
+
+Rules, in this order:
+1. A line that has seen a worker die is spoken alone, so that the one that kills workers is found.
+2. A line that was passed over too often comes first: nobody starves.
+3. Clients take turns, each with its oldest line.
+4. The places left go to lines of similar length, since a batch lasts as long as its longest row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_PASSED_OVER = 4
+"""Batches that may leave before a waiting line because others fit better."""
+SIMILAR = 2.0
+"""Lines within this factor of length go into one batch without much waste."""
+
+
+@dataclass
+class Waiting:
+    """One line in the queue."""
+
+    number: int
+    """Order of arrival"""
+    client: str
+    weight: float
+    """How long it is, in syllable-like units"""
+    suspect: bool = False
+    """A worker died with it."""
+    passed_over: int = 0
+
+
+def next_lines(waiting: Sequence[Waiting], free: int, active: int, last_client: str) -> list[Waiting]:
+    """What to hand to the engine now, at most `free` lines; it is speaking `active` others.
+
+    waiting: in any order; their passed_over is not changed here (see `pass_over`).
+    """
+    if not waiting or free <= 0:
+        return []
+    oldest = sorted(waiting, key=lambda line: line.number)
+    suspects = [line for line in oldest if line.suspect]
+    if suspects:
+        return [] if active else suspects[:1]
+    chosen = [line for line in oldest if line.passed_over >= MOST_PASSED_OVER][:free]
+    rest = [line for line in oldest if line not in chosen]
+    if len(chosen) < free and rest:
+        first = _next_turn(rest, chosen[-1].client if chosen else last_client)
+        chosen.append(first)
+        rest.remove(first)
+    anchor = chosen[0].weight
+    while len(chosen) < free and rest:
+        turn = _fitting_turn(rest, chosen[-1].client, anchor)
+        if turn is None:
+            break
+        chosen.append(turn)
+        rest.remove(turn)
+    return chosen
+
+
+def _next_turn(oldest: Sequence[Waiting], last_client: str) -> Waiting:
+    """The oldest line of the client after the last one, in order of first arrival."""
+    clients = list(dict.fromkeys(line.client for line in oldest))
+    if last_client in clients and len(clients) > 1:
+        at = clients.index(last_client)
+        clients = clients[at + 1 :] + clients[: at + 1]
+    return next(line for line in oldest if line.client == clients[0])
+
+
+def _fitting_turn(rest: Sequence[Waiting], last_client: str, anchor: float) -> Waiting | None:
+    """Another client's fitting line before one of the same client; with few lines waiting everything fits."""
+    fitting = [line for line in rest if anchor / SIMILAR <= line.weight <= anchor * SIMILAR]
+    return _next_turn(fitting, last_client) if fitting else None
+
+
+def pass_over(waiting: Sequence[Waiting], chosen: Sequence[Waiting]) -> None:
+    """Notes who was left waiting although a later line went."""
+    if not chosen:
+        return
+    latest = max(line.number for line in chosen)
+    for line in waiting:
+        if line not in chosen and line.number < latest:
+            line.passed_over += 1
+
+
+@dataclass
+class Speed:
+    """How long this machine takes for one unit of text, from what it has done."""
+
+    seconds_per_unit: float | None = None
+
+    def learn(self, weight: float, seconds: float) -> None:
+        """A line of this weight was answered in this time, retakes included."""
+        measured = seconds / max(weight, 1.0)
+        old = self.seconds_per_unit
+        # The first line of a process is slow (kernels are loaded): later ones count for more than it.
+        self.seconds_per_unit = measured if old is None else old + 0.2 * (measured - old)
+
+    def expected_s(self, weight: float) -> float:
+        return weight * (self.seconds_per_unit or FIRST_GUESS_S_PER_UNIT)
+
+    def budget_s(self, weight: float) -> float:
+        """Longest time that the engine may take for a line before it counts as hung."""
+        if self.seconds_per_unit is None:
+            return UNMEASURED_BUDGET_S
+        return max(BUDGET_FLOOR_S, BUDGET_FACTOR * self.expected_s(weight))
+
+
+FIRST_GUESS_S_PER_UNIT = 0.6
+"""The user's GTX 1060: 26 s for a sentence that has about 40 units with its dummy."""
+UNMEASURED_BUDGET_S = 1800.0
+"""A large model on a CPU needs minutes for its first line."""
+BUDGET_FLOOR_S = 120.0
+BUDGET_FACTOR = 20.0
+"""Retakes, a cold cache, a PC that does something else: a hang lasts for ever, so this can be generous."""
+MOST_RETRY_AFTER_S = 120
+
+
+def retry_after_s(waiting_s: float) -> int:
+    """Whole seconds until half of what waits is done, 1 to 120."""
+    return int(min(MOST_RETRY_AFTER_S, max(1.0, waiting_s / 2)))

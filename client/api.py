@@ -84,7 +84,7 @@ class VoiceServer:
         """Raises ServerAway, or NotAServer when something else answers there."""
         try:
             response = await self._http.get(contract.PATH_HEALTH, timeout=HEALTH_TIMEOUT_S)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._away(error) from error
         try:
             return Health.model_validate_json(response.content)
@@ -105,13 +105,13 @@ class VoiceServer:
             body["seed"] = seed
         try:
             response = await self._http.post(contract.PATH_CLONE, json=body)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._away(error) from error
         if response.status_code != 200:
             raise problem_error(response)
         return speech_from(response, text)
 
-    def _away(self, error: httpx.TransportError) -> ServerAway:
+    def _away(self, error: httpx.RequestError) -> ServerAway:
         return ServerAway(
             t(
                 "The server at {address} does not answer ({reason}). Is it switched on and 'voice-server serve' "
@@ -167,11 +167,25 @@ def retry_after_s(response: httpx.Response) -> float:
 
 def speech_from(response: httpx.Response, text: str) -> Speech:
     """Raises TakeRejected unless the answer is one whole WAV, made from exactly this text."""
-    headers = response.headers
     ours = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    if headers.get(contract.HEADER_TEXT_SHA256) != ours:
+    if response.headers.get(contract.HEADER_TEXT_SHA256) != ours:
         raise TakeRejected(t("The server answered with the audio of another text; it was thrown away."), "wrong_text")
     rate, frames = wav_size(response.content)
+    try:
+        return _speech(response, rate, frames)
+    except (KeyError, ValueError) as error:  # a proxy that drops headers, or another version of the server
+        raise TakeRejected(
+            t(
+                "The server's answer is not understood ({kind}: {error}). Are server and narrate of one version?",
+                kind=type(error).__name__,
+                error=error,
+            ),
+            "bad_headers",
+        ) from error
+
+
+def _speech(response: httpx.Response, rate: int, frames: int) -> Speech:
+    headers = response.headers
     return Speech(
         wav=response.content,
         seconds=frames / rate,
@@ -197,7 +211,13 @@ def wav_size(content: bytes) -> tuple[int, int]:
         with wave.open(io.BytesIO(content)) as wav:
             frames = wav.getnframes()
             whole = len(wav.readframes(frames)) == frames * 2
-            if not whole or frames == 0 or wav.getnchannels() != 1 or wav.getsampwidth() != 2:
+            if (
+                not whole
+                or frames == 0
+                or wav.getframerate() == 0
+                or wav.getnchannels() != 1
+                or wav.getsampwidth() != 2
+            ):
                 raise broken
             return wav.getframerate(), frames
     except (wave.Error, EOFError) as error:

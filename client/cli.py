@@ -2,6 +2,9 @@
 
 # No `from __future__ import annotations` here: typer reads the annotations, whose texts are made in build().
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,6 +16,7 @@ import typer
 from client import commands
 from client.errors import ClientError
 from client.names import NameRefused
+from client.runs import UnfinishedRun
 from client.script import ScriptError
 from client.settings import ClientSettings, load_client_settings
 from server import console
@@ -69,6 +73,12 @@ def build() -> typer.Typer:
         mix: Annotated[
             bool, typer.Option("--mix", help=t("The voice has changed: keep the finished lines all the same."))
         ] = False,
+        adopt: Annotated[
+            bool,
+            typer.Option(
+                "--adopt", help=t("The folder's records are lost: take its WAV files for what their names say.")
+            ),
+        ] = False,
         wait: Annotated[
             float,
             typer.Option("--wait", help=t("Hours to wait for a server that went away.")),
@@ -93,6 +103,10 @@ def build() -> typer.Typer:
             wait_s=wait * 3600,
             json=json,
             again=again_command(),
+            adopt=adopt,
+            typed_in=Path.cwd(),
+            server=server,
+            local=local,
         )
         return _with_server(settings, local, draft, lambda there, alive: commands.run(there, options, alive))
 
@@ -137,6 +151,26 @@ def build() -> typer.Typer:
         del lang
         return commands.status(load_client_settings(os.environ, Path.cwd(), output=output), folder, json)
 
+    @app.command(help=t("Finish what is unfinished, of all projects: after a restart of this PC, for one."))
+    def resume(
+        everything: Annotated[bool, typer.Option("--all", help=t("Finish them; without it they are listed."))] = False,
+        key: Annotated[str, key_option] = "",
+        json: Annotated[bool, json_option] = False,
+        lang: Annotated[str, lang_option] = "",
+    ) -> int:
+        del lang
+
+        def again(unfinished: UnfinishedRun) -> int:
+            settings = load_client_settings(
+                os.environ, unfinished.typed_in, unfinished.server, key, str(unfinished.output)
+            )
+            options = commands.resume_options(unfinished, json, again_command())
+            return _with_server(
+                settings, unfinished.local, unfinished.draft, lambda there, alive: commands.run(there, options, alive)
+            )
+
+        return commands.resume(again, KNOWN_ERRORS, everything)
+
     return app
 
 
@@ -158,15 +192,25 @@ def _with_server(
 
 
 def again_command() -> str:
-    """This very command, as it would be typed; without what belongs to the first time only."""
-    words = ["narrate", *(word for word in sys.argv[1:] if word not in ("--new", "--revoice"))]
-    if sys.platform == "win32":
-        import subprocess
+    """This very command, as it would be typed; without what belongs to the first time only, and without the key."""
+    words = [program_as_typed(sys.argv[0], shutil.which), *without_once(sys.argv[1:])]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
-        return subprocess.list2cmdline(words)
-    import shlex
 
-    return shlex.join(words)
+def program_as_typed(program: str, which: Callable[[str], str | None]) -> str:
+    """`narrate` where a terminal finds it, else its whole path: nobody has to activate an environment."""
+    path = Path(program)
+    return str(path) if path.stem == "narrate" and which("narrate") is None else "narrate"
+
+
+def without_once(words: list[str]) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word not in ("--new", "--revoice", "--key") and not word.startswith("--key="):
+            kept.append(word)
+        skip = word == "--key"
+    return kept
 
 
 if __name__ == "__main__":

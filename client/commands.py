@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import sys
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,32 +22,33 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from client import play
+from client import play, runs
 from client.api import Speech, Voice, VoiceServer
-from client.errors import EXIT_PARTIAL, ClientError, DraftRefused, VoiceChanged
+from client.awake import kept_awake, power_warnings, read_power
+from client.errors import EXIT_PARTIAL, ClientError, DiskUnusable, DraftRefused, FolderBusy, VoiceChanged
 from client.estimate import expected_seconds
+from client.manifest import MANIFEST, Manifest, Records, ScriptRecord, Source, age_key, read_all_records, read_records
 from client.names import safe_project_name
 from client.narrate import Outcome, Patience, Run, patiently, ready_server, voice_of
+from client.preflight import check_folder
 from client.project import (
-    Manifest,
     Plan,
     ProjectFolder,
-    ScriptRecord,
     choose_folder,
     folder_name,
     new_project,
     now,
-    plan_lines,
-    read_manifest,
-    read_manifests,
     script_sha256,
     wanted_lines,
 )
-from client.report import PlainReport, RunReport, Summary, choose_report, duration
+from client.rebuild import adopted, lost_folder, records_lost, source_sentence, whole_wavs
+from client.report import LoggedReport, PlainReport, RunReport, Summary, choose_report, duration
+from client.runlog import RunLog
 from client.script import Script, read_script
 from client.sentences import detect_language
 from client.settings import ClientSettings
-from server.console import EXIT_INTERRUPTED, EXIT_OK, complain
+from client.transport import WatchedTransport
+from server.console import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, complain
 from server.console import say as say_line
 from server.contract import LANGUAGES, Health, language_name
 from server.messages import t
@@ -69,6 +72,14 @@ class RunOptions:
     wait_s: float
     json: bool
     again: str
+    adopt: bool = False
+    """Take recordings whose records are lost for what their names say."""
+    server_was_there: bool = False
+    """This run spoke with the server before, so it is waited for from the start."""
+    typed_in: Path | None = None
+    """The folder of the command, for `narrate resume`; None: this run is not to be remembered."""
+    server: str = ""
+    local: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,9 @@ def run(settings: ClientSettings, options: RunOptions, gone: Gone = lambda: None
     project = options.project or options.script.stem
     safe_project_name(project)
     need_key(settings)
-    return asyncio.run(_run(settings, options, script, project, choose_report(options.json, sys.stdout.isatty()), gone))
+    log = RunLog(settings.key)
+    report = LoggedReport(choose_report(options.json, sys.stdout.isatty()), PlainReport(log))
+    return asyncio.run(_run(settings, options, script, project, report, log, gone))
 
 
 def need_key(settings: ClientSettings) -> None:
@@ -120,19 +133,48 @@ def need_key(settings: ClientSettings) -> None:
 
 
 async def _run(
-    settings: ClientSettings, options: RunOptions, script: Script, project: str, report: RunReport, gone: Gone
+    settings: ClientSettings,
+    options: RunOptions,
+    script: Script,
+    project: str,
+    report: RunReport,
+    log: RunLog,
+    gone: Gone,
 ) -> int:
     stop = asyncio.Event()
-    patience = Patience(report, options.wait_s, stop, gone_for_good=gone)
+    patience = Patience(report, options.wait_s, stop, reached=options.server_was_there, gone_for_good=gone)
     with _ctrl_c(stop, report):
-        async with VoiceServer(settings.server, settings.key) as server:
+        async with VoiceServer(settings.server, settings.key, WatchedTransport()) as server:
+            print(f"{PROGRAM}, {sys.platform}: {script.name}, {settings.server.rpartition('@')[2]}", file=log)
             health = await ready_server(server, patience)
             check_draft(health, options.draft)
-            folder = _open_folder(settings.output, options, script, project, health, report)
-            with _alone_in(folder.path):
+            folder, records = _open_folder(settings.output, options, script, project, health, report)
+            with _alone_in(folder.path), _logged_in(folder, records is not None, log):
                 # Read again under the lock: another run may have ended just now.
-                folder.manifest = read_manifest(folder.path) or folder.manifest
-                return await _run_in(folder, server, health, patience, options, script, report, stop)
+                folder.reload()
+                for sentence in _opening_sentences(records):
+                    report.note(sentence)
+                return await _run_in(folder, server, health, patience, settings, options, script, report, log, stop)
+
+
+def _opening_sentences(records: Records | None) -> list[str]:
+    sentence = source_sentence(records.source) if records else None
+    return [sentence] if sentence else []
+
+
+@contextmanager
+def _logged_in(folder: ProjectFolder, is_old: bool, log: RunLog) -> Iterator[None]:
+    """What ends the run stands in run.log too. A new folder in which nothing could be begun is taken away again."""
+    if is_old:
+        log.begin_in(folder.path)
+    try:
+        yield
+    except ClientError as error:
+        print(error, file=log)
+        if log.folder is None:
+            with contextlib.suppress(OSError):  # something is in it after all
+                folder.path.rmdir()
+        raise
 
 
 async def _run_in(
@@ -140,40 +182,141 @@ async def _run_in(
     server: VoiceServer,
     health: Health,
     patience: Patience,
+    settings: ClientSettings,
     options: RunOptions,
     script: Script,
     report: RunReport,
+    log: RunLog,
     stop: asyncio.Event,
 ) -> int:
     started = time.monotonic()
     voice = voice_of(health)
-    plan = plan_lines(
-        wanted_lines(script),
-        script.language,
-        voice,
-        folder.manifest.lines,
-        folder.files_by_sha256(),
-        options.mix,
-    )
+    plan = folder.plan(wanted_lines(script), script.language, voice, options.mix)
     check_voice(plan, options, folder.path)
+    warnings = check_folder(folder.path, plan, script.language, health.sample_rate, sys.platform)
+    log.begin_in(folder.path)
     folder.apply(plan, script.language, script_record(script))
     report.note(t("Folder: {folder}", folder=folder.path))
     if health.draft:
         report.note(t("This is DRAFT speech, a robot voice: not for publication."))
-    report.begin(len(plan.lines), len(plan.to_make))
+    for warning in warnings:
+        report.note(warning)
+    remembered = runs.runs_folder(os.environ, sys.platform, Path.home())
+    if plan.to_make and options.typed_in is not None and not runs.remember(remembered, _unfinished(folder, options)):
+        report.note(t("'narrate resume' will not know of this run: {folder} cannot be written.", folder=remembered))
     job = Run(server, folder, script.language, voice, options.mix, report, patience, stop)
+    with _awake_for(plan, report):
+        report.begin(len(plan.lines), len(plan.to_make))
+        try:
+            outcome = await job.make(plan.to_make, health.in_flight)
+        except asyncio.CancelledError:  # Ctrl-C twice
+            outcome = job.outcome
+            outcome.interrupted = True
+        _finish(folder, outcome)
+        report.end(summary_of(folder, plan, outcome, time.monotonic() - started, health.draft, options.again))
+    return _exit_code(folder, plan, outcome, remembered, log)
+
+
+def _awake_for(plan: Plan, report: RunReport) -> contextlib.AbstractContextManager[object]:
+    if not plan.to_make:
+        return contextlib.nullcontext()
+    for warning in power_warnings(read_power()):
+        report.note(warning)
+    return kept_awake(report.note)
+
+
+def _finish(folder: ProjectFolder, outcome: Outcome) -> None:
     try:
-        outcome = await job.make(plan.to_make, health.in_flight)
-    except asyncio.CancelledError:  # Ctrl-C twice
-        outcome = job.outcome
-        outcome.interrupted = True
-    report.end(summary_of(folder, plan, outcome, time.monotonic() - started, health.draft, options.again))
+        folder.finish()
+    except DiskUnusable as error:
+        outcome.ended_by = outcome.ended_by or error
+
+
+def _exit_code(folder: ProjectFolder, plan: Plan, outcome: Outcome, remembered: Path, log: RunLog) -> int:
     if outcome.ended_by is not None:
         complain(str(outcome.ended_by))
+        print(outcome.ended_by, file=log)
         return outcome.ended_by.exit_code
     if outcome.interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_PARTIAL if outcome.failed else EXIT_OK
+    if outcome.failed or folder.unplaced:
+        return EXIT_PARTIAL
+    runs.forget(remembered, folder.path)
+    return EXIT_OK
+
+
+def _unfinished(folder: ProjectFolder, options: RunOptions) -> runs.UnfinishedRun:
+    assert options.typed_in is not None
+    return runs.UnfinishedRun(
+        folder=folder.path,
+        script=options.script.absolute(),
+        typed_in=options.typed_in,
+        output=folder.path.parent,
+        server=options.server,
+        project=folder.manifest.project,
+        language=options.language,
+        draft=options.draft,
+        local=options.local,
+        mix=options.mix,
+        wait_hours=options.wait_s / 3600,
+    )
+
+
+def resume_options(run: runs.UnfinishedRun, json_too: bool, again: str) -> RunOptions:
+    """The same run again, in exactly its folder."""
+    return RunOptions(
+        script=run.script,
+        project=run.project,
+        language=run.language,
+        draft=run.draft,
+        new=False,
+        into=run.folder,
+        revoice=False,
+        mix=run.mix,
+        wait_s=run.wait_hours * 3600,
+        json=json_too,
+        again=again,
+        server_was_there=not run.local,
+        typed_in=run.typed_in,
+        server=run.server,
+        local=run.local,
+    )
+
+
+def resume(again: Callable[[runs.UnfinishedRun], int], known: tuple[type[Exception], ...], everything: bool) -> int:
+    """Goes on with each unfinished run of this user, or lists them; again: makes one run and returns its exit code.
+
+    Exit code 0 when all are finished, else that of the last one that is not. One that cannot go on stops no other.
+    """
+    folder = runs.runs_folder(os.environ, sys.platform, Path.home())
+    found = runs.unfinished(folder)
+    if not found:
+        say_line(t("No run of yours is unfinished."))
+        return EXIT_OK
+    if not everything:
+        for run in found:
+            say_line(f"{run.folder}  ({run.script})")
+        say_line(t("'narrate resume --all' finishes them."))
+        return EXIT_PARTIAL
+    code = EXIT_OK
+    for run in found:
+        say_line(t("Going on: {folder}", folder=run.folder))
+        if not run.folder.is_dir() and run.folder.parent.is_dir():  # else a drive that is not there today
+            say_line(t("This folder is gone; the run is forgotten."))
+            runs.forget(folder, run.folder)
+            continue
+        try:
+            ended = again(run)
+        except FolderBusy as error:  # somebody is finishing it already
+            say_line(str(error))
+            continue
+        except known as error:
+            complain(str(error))
+            ended = int(getattr(error, "exit_code", EXIT_ERROR))
+        if ended == EXIT_INTERRUPTED:
+            return ended
+        code = ended or code
+    return code
 
 
 def script_record(script: Script) -> ScriptRecord:
@@ -209,15 +352,19 @@ def check_voice(plan: Plan, options: RunOptions, folder: Path) -> None:
 
 def _open_folder(
     output: Path, options: RunOptions, script: Script, project: str, health: Health, report: RunReport
-) -> ProjectFolder:
-    """The folder to go on in, or a new one; says which and why."""
+) -> tuple[ProjectFolder, Records | None]:
+    """The folder to go on in and what is known of it, or a new one; says which and why."""
     if options.into is not None:
-        return _into(options.into, script, project, health)
-    folders = read_manifests(output)
+        return _into(options, script, project, health)
+    records = read_all_records(output)
+    folders = {name: each.manifest for name, each in records.items()}
     name = None if options.new else choose_folder(script, project, health.draft, folders)
     if name is not None:
         report.note(t("Going on in the folder {name}: it has this script, or an earlier version of it.", name=name))
-        return ProjectFolder(_existing(output, name), folders[name])
+        return ProjectFolder.of(_existing(output, name), records[name]), records[name]
+    lost = None if options.new else lost_folder(output, records, project, health.draft, wanted_lines(script))
+    if lost is not None:
+        return _adopted(lost, options, script, project, health, folders), None
     taken = [path.name for path in output.iterdir()] if output.is_dir() else []
     name = folder_name(project, now().date(), health.draft, taken)
     if (
@@ -231,7 +378,26 @@ def _open_folder(
                 "(--into FOLDER goes on in one of them all the same.)"
             )
         )
-    return new_project(output, name, project, health.draft, script_record(script), PROGRAM)
+    return new_project(output, name, project, health.draft, script_record(script), PROGRAM, folders), None
+
+
+def _adopted(
+    path: Path, options: RunOptions, script: Script, project: str, health: Health, folders: Mapping[str, Manifest]
+) -> ProjectFolder:
+    """A folder without any record, on the narrator's word. Raises RecordsLost without it."""
+    if not options.adopt:
+        raise records_lost(path)
+    lines = adopted(wanted_lines(script), script.language, voice_of(health), whole_wavs(path))
+    manifest = Manifest(
+        program=PROGRAM,
+        project=safe_project_name(project),
+        created=now().isoformat(timespec="seconds"),
+        serial=1 + max((manifest.serial for manifest in folders.values()), default=0),
+        draft=health.draft,
+        script=script_record(script),
+        lines=lines,
+    )
+    return ProjectFolder(path, manifest)
 
 
 def _existing(output: Path, name: str) -> Path:
@@ -239,20 +405,27 @@ def _existing(output: Path, name: str) -> Path:
     return next(path for path in output.iterdir() if unicodedata.normalize("NFC", path.name) == name)
 
 
-def _into(folder: Path, script: Script, project: str, health: Health) -> ProjectFolder:
-    folder = folder.expanduser().resolve()
-    manifest = read_manifest(folder)
-    if manifest is None:
-        if folder.exists():
-            raise ClientError(
-                t(
-                    "{folder} has no project.json that can be read, so it is no project folder. Give another folder "
-                    "to --into, or leave it out.",
-                    folder=folder,
-                )
+def _into(options: RunOptions, script: Script, project: str, health: Health) -> tuple[ProjectFolder, Records | None]:
+    assert options.into is not None
+    folder = options.into.expanduser().resolve()
+    records = read_records(folder)
+    if records is None:
+        folders = {name: each.manifest for name, each in read_all_records(folder.parent).items()}
+        if not folder.exists():
+            made = new_project(
+                folder.parent, folder.name, project, health.draft, script_record(script), PROGRAM, folders
             )
-        return new_project(folder.parent, folder.name, project, health.draft, script_record(script), PROGRAM)
-    if manifest.draft != health.draft:
+            return made, None
+        if whole_wavs(folder):
+            return _adopted(folder, options, script, project, health, folders), None
+        raise ClientError(
+            t(
+                "{folder} has no project.json that can be read, so it is no project folder. Give another folder "
+                "to --into, or leave it out.",
+                folder=folder,
+            )
+        )
+    if records.manifest.draft != health.draft:
         raise DraftRefused(
             t(
                 "{folder} and the server do not fit together: only one of them is draft speech. Give another folder to "
@@ -260,7 +433,7 @@ def _into(folder: Path, script: Script, project: str, health: Health) -> Project
                 folder=folder,
             )
         )
-    return ProjectFolder(folder, manifest)
+    return ProjectFolder.of(folder, records), records
 
 
 @contextmanager
@@ -272,7 +445,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise ClientError(
+        raise FolderBusy(
             t("Another narrate is at work in {folder}. Wait for it, or stop it first.", folder=folder)
         ) from error
     try:
@@ -319,6 +492,8 @@ def summary_of(
         made=len(outcome.made),
         failed=sorted(outcome.failed, key=lambda record: record.number),
         left=len(plan.to_make) - len(outcome.made) - len(outcome.failed),
+        unplaced=sorted(folder.unplaced),
+        held=folder.held,
         doubtful=[record for record in finished if record.doubtful],
         audio_seconds=sum(record.duration for record in finished),
         wall_seconds=wall_seconds,
@@ -395,7 +570,7 @@ def say(settings: ClientSettings, options: SayOptions, gone: Gone = lambda: None
 
 async def _speak_once(settings: ClientSettings, options: SayOptions, language: str, gone: Gone) -> tuple[Speech, bool]:
     patience = Patience(PlainReport(sys.stderr), 0.0 if gone() else 120.0, asyncio.Event(), gone_for_good=gone)
-    async with VoiceServer(settings.server, settings.key) as server:
+    async with VoiceServer(settings.server, settings.key, WatchedTransport()) as server:
         health = await ready_server(server, patience)
         check_draft(health, options.draft)
         speech = await patiently(lambda: server.speak(options.text, language, options.seed), patience)
@@ -405,10 +580,11 @@ async def _speak_once(settings: ClientSettings, options: SayOptions, language: s
 def status(settings: ClientSettings, folder: Path | None, as_json: bool) -> int:
     """Exit code 0 when every line is there and whole, 3 when something is missing."""
     path = folder.expanduser().resolve() if folder else _newest(settings.output)
-    manifest = read_manifest(path)
-    if manifest is None:
+    records = read_records(path)
+    if records is None:
         raise ClientError(t("{folder} has no project.json that can be read, so it is no project folder.", folder=path))
-    files = ProjectFolder(path, manifest).files_by_sha256()
+    manifest = records.manifest
+    files = ProjectFolder.of(path, records).files_by_sha256()
     states = {
         record.number: line_state(record.status, record.file in files.get(record.sha256, ()))
         for record in manifest.lines
@@ -418,6 +594,8 @@ def status(settings: ClientSettings, folder: Path | None, as_json: bool) -> int:
         say_line(json.dumps({**manifest.model_dump(), "folder": str(path), "states": states}, ensure_ascii=False))
         return EXIT_OK if len(done) == len(states) else EXIT_PARTIAL
     say_line(t("Folder: {folder}", folder=path))
+    if records.source is not Source.CURRENT:
+        say_line(t("{manifest} is lost or damaged; the next run puts it together again.", manifest=MANIFEST))
     _show_voice(manifest)
     for record in manifest.lines:
         if states[record.number] != "made":
@@ -454,7 +632,7 @@ def line_state(recorded: str, whole: bool) -> str:
 
 
 def _newest(output: Path) -> Path:
-    folders = read_manifests(output)
+    folders = read_all_records(output)
     if not folders:
         raise ClientError(t("There is no project folder in {folder} yet. 'narrate run' makes one.", folder=output))
-    return _existing(output, max(folders, key=lambda name: folders[name].created))
+    return _existing(output, max(folders, key=lambda name: age_key(folders[name].manifest)))

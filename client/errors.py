@@ -3,11 +3,16 @@
 ClientError            the command cannot go on
 +-- DraftRefused       the server speaks draft and nobody asked for it
 +-- VoiceChanged       this folder holds another voice
++-- FolderBusy         another narrate is at work in this folder
++-- RecordsLost        a folder holds recordings and nobody knows which sentence each one speaks
++-- DiskUnusable       the folder cannot be written: full, read-only, gone
+|   +-- FileHeld       another program holds a file, and did not let go of it in time
 +-- ServerError        what came back from the server, or did not
     +-- ServerAway     no answer: it may come back
     +-- ServerBusy     not now: it said when to ask again
     +-- KeyRefused     every line would be refused
     +-- LineRefused    this line will never be taken
+    +-- LineLost       the connection broke at this line again and again
     +-- TakeRejected   this take is no good; another seed may be
     +-- NotAServer     something else answers at that address
 client.script.ScriptError and client.names.NameRefused stand beside these.
@@ -19,6 +24,7 @@ EXIT_PARTIAL = 3
 EXIT_SERVER = 4
 EXIT_KEY = 5
 EXIT_VOICE = 6
+EXIT_DISK = 7
 
 
 class ClientError(Exception):
@@ -31,6 +37,22 @@ class DraftRefused(ClientError):
 
 class VoiceChanged(ClientError):
     exit_code = EXIT_VOICE
+
+
+class FolderBusy(ClientError):
+    pass
+
+
+class RecordsLost(ClientError):
+    pass
+
+
+class DiskUnusable(ClientError):
+    exit_code = EXIT_DISK
+
+
+class FileHeld(DiskUnusable):
+    pass
 
 
 class ServerError(ClientError):
@@ -55,6 +77,10 @@ class LineRefused(ServerError):
     def __init__(self, sentence: str, code: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+class LineLost(ServerError):
+    pass
 
 
 class TakeRejected(ServerError):

@@ -53,7 +53,7 @@ def local_server(log: Path, engine: str = "", settings: Mapping[str, str] | None
         raise ClientError(
             t(
                 "--local needs the server's packages on this PC. Install them with "
-                "'pip install overnight-narrator[server,draft]', or leave --local out to use the server at "
+                "'python scripts/install.py server', or leave --local out to use the server at "
                 "NARRATE_SERVER."
             )
         )

@@ -12,14 +12,30 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from client.api import Speech, Voice, VoiceServer
-from client.errors import LineRefused, NotAServer, ServerAway, ServerBusy, ServerError, TakeRejected, VoiceChanged
+from client.errors import (
+    ClientError,
+    DiskUnusable,
+    LineLost,
+    LineRefused,
+    NotAServer,
+    ServerAway,
+    ServerBusy,
+    ServerError,
+    TakeRejected,
+    VoiceChanged,
+)
 from client.estimate import expected_seconds
-from client.project import LineRecord, PlannedLine, ProjectFolder, line_seed
+from client.manifest import LineRecord
+from client.project import PlannedLine, ProjectFolder, line_seed
 from server.contract import Health
 from server.messages import t
 
 TAKES_PER_LINE = 3
 """Seeds tried before a line that the server could not speak counts as failed."""
+FAILURES_THAT_END = 3
+"""The first lines of a run that fail all in the same way: the fault is the server's and not theirs."""
+OUTAGES_PER_LINE = 20
+"""How often the connection may break at one line before it is left out: it may be what kills the server."""
 FIRST_PATIENCE_S = 120.0
 """How long a server that never answered is waited for: its address is probably wrong."""
 PAUSES_S = (1.0, 2.0, 5.0, 10.0, 15.0)
@@ -32,10 +48,11 @@ Result = TypeVar("Result")
 class Report(Protocol):
     """Told what happens, as it happens."""
 
-    def waiting(self, sentence: str, waited_s: float) -> None: ...
+    def note(self, sentence: str) -> None: ...
+    def waiting(self, sentence: str, waited_s: float, limit_s: float) -> None: ...
     def server_back(self) -> None: ...
     def line_started(self, line: PlannedLine) -> None: ...
-    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float) -> None: ...
+    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float, placed: bool) -> None: ...
     def line_failed(self, line: PlannedLine, sentence: str) -> None: ...
 
 
@@ -44,7 +61,7 @@ class Outcome:
     made: list[LineRecord] = field(default_factory=list)
     failed: list[LineRecord] = field(default_factory=list)
     interrupted: bool = False
-    ended_by: ServerError | VoiceChanged | None = None
+    ended_by: ClientError | None = None
     """Why the run stopped before its last line, if not by the reader."""
 
 
@@ -60,6 +77,8 @@ class Patience:
     gone_for_good: Callable[[], str | None] = lambda: None
     """A sentence when the server cannot come back: the process of --local has ended."""
     _away_since: float | None = None
+    """On the monotonic clock: the PC's own may be put forward or back in the night."""
+    _told: bool = False
 
     def limit(self) -> float:
         return self.limit_s if self.reached else min(self.limit_s, FIRST_PATIENCE_S)
@@ -74,7 +93,10 @@ class Patience:
             raise ServerError(sentence)
         if waited >= self.limit() or self.stop.is_set():
             raise error
-        self.report.waiting(str(error), waited)
+        # A full queue that clears at once is the server's daily life.
+        if not (isinstance(error, ServerBusy) and attempt == 0 and self.reached):
+            self._told = True
+            self.report.waiting(str(error), waited, self.limit())
         pause = PAUSES_S[min(attempt, len(PAUSES_S) - 1)]
         if isinstance(error, ServerBusy):
             pause = error.retry_after_s
@@ -82,8 +104,9 @@ class Patience:
 
     def answered(self) -> None:
         self.reached = True
-        if self._away_since is not None:
-            self._away_since = None
+        self._away_since = None
+        if self._told:
+            self._told = False
             self.report.server_back()
 
 
@@ -164,6 +187,9 @@ class Run:
     stop: asyncio.Event
     """Set: lines in flight are finished and no other is begun."""
     outcome: Outcome = field(default_factory=Outcome)
+    _faults: list[str] = field(default_factory=list)
+    """How the lines failed before the first one was made."""
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def make(self, lines: Sequence[PlannedLine], in_flight: int) -> Outcome:
         """Speaks the lines, several at a time. One failed line does not stop the others."""
@@ -174,28 +200,64 @@ class Run:
             while waiting and not self.stop.is_set() and self.outcome.ended_by is None:
                 await self._make_line(waiting.pop(), clock)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(max(1, min(in_flight, len(lines)))):
-                group.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(max(1, min(in_flight, len(lines)))):
+                    self._tasks.append(group.create_task(work()))
+        except ExceptionGroup as faults:  # of ours: the first says more than the group does
+            raise faults.exceptions[0] from faults
         self.outcome.interrupted = self.stop.is_set() and len(self.outcome.made + self.outcome.failed) < len(lines)
         return self.outcome
 
     async def _make_line(self, line: PlannedLine, clock: Clock) -> None:
         self.report.line_started(line)
         try:
-            speech, attempts = await self._speak(line)
-        except (LineRefused, TakeRejected) as error:
-            attempts = line.attempts + (TAKES_PER_LINE if isinstance(error, TakeRejected) else 0)
-            self.outcome.failed.append(self.folder.save_failure(line.wanted.number, str(error), attempts))
-            clock.done(expected_seconds(line.wanted.text, self.language))
-            self.report.line_failed(line, str(error))
+            try:
+                speech, attempts = await self._speak(line)
+            except (LineRefused, LineLost, TakeRejected) as error:
+                self._failed(line, error, clock)
+            else:
+                self._spoken(line, speech, attempts, clock)
+        except DiskUnusable as error:
+            self._end(error)
+            # What is being spoken could not be saved either.
+            for task in self._tasks:
+                if task is not asyncio.current_task():
+                    task.cancel()
         except (ServerError, VoiceChanged) as error:
             if not self.stop.is_set():
-                self.outcome.ended_by = error
-        else:
-            record = self.folder.save_line(line.wanted.number, speech, self.language, attempts)
-            self.outcome.made.append(record)
-            self.report.line_made(line, record, clock.done(expected_seconds(line.wanted.text, self.language)))
+                self._end(error)
+
+    def _end(self, error: ClientError) -> None:
+        self.outcome.ended_by = self.outcome.ended_by or error
+
+    def _spoken(self, line: PlannedLine, speech: Speech, attempts: int, clock: Clock) -> None:
+        record = self.folder.save_line(line.wanted.number, speech, self.language, attempts)
+        first = not self.outcome.made
+        self.outcome.made.append(record)
+        placed = record.file not in self.folder.unplaced
+        self.report.line_made(line, record, clock.done(expected_seconds(line.wanted.text, self.language)), placed)
+        if first and placed and clock.remaining_s:
+            self.report.note(t("The first sentence is made and saved: server, voice and disk work."))
+
+    def _failed(self, line: PlannedLine, error: LineRefused | LineLost | TakeRejected, clock: Clock) -> None:
+        attempts = line.attempts + (TAKES_PER_LINE if isinstance(error, TakeRejected) else 0)
+        self.outcome.failed.append(self.folder.save_failure(line.wanted.number, str(error), attempts))
+        clock.done(expected_seconds(line.wanted.text, self.language))
+        self.report.line_failed(line, str(error))
+        if isinstance(error, TakeRejected) and not self.outcome.made:
+            self._faults.append(error.code)
+            if self._faults.count(error.code) >= FAILURES_THAT_END:
+                self._end(
+                    ServerError(
+                        t(
+                            "The first {count} lines all failed in the same way, so the fault is the server's and not "
+                            "theirs: {sentence} Look at the server's window or log, then run the same command again.",
+                            count=FAILURES_THAT_END,
+                            sentence=error,
+                        )
+                    )
+                )
 
     async def _speak(self, line: PlannedLine) -> tuple[Speech, int]:
         """The line's speech and how many takes it has had now. A bad take is followed by one with another seed."""
@@ -204,16 +266,54 @@ class Run:
             seed = line_seed(line.wanted.text, self.language, attempt)
             attempt += 1
             try:
-                speech = await patiently(
-                    lambda seed=seed: self.server.speak(line.wanted.text, self.language, seed),  # type: ignore[misc]
-                    self.patience,
-                )
+                speech = await self._take(line.wanted.text, seed)
             except TakeRejected:
                 if attempt - line.attempts >= TAKES_PER_LINE:
                     raise
+                # In the middle of the night that may be a proxy's page in the server's place.
+                await ready_server(self.server, self.patience)
                 continue
             self._same_voice(speech.voice)
             return speech, attempt
+
+    async def _take(self, text: str, seed: int) -> Speech:
+        """One take, however often the connection breaks. Raises LineLost when it breaks at this line too often."""
+        outages = refusals = 0
+        while True:
+            try:
+                speech = await self._ask(text, seed)
+            except ServerBusy as error:
+                await self.patience.after(error, refusals)
+                refusals += 1
+            except ServerAway as error:
+                outages += 1
+                if outages >= OUTAGES_PER_LINE:
+                    raise LineLost(
+                        t("The connection broke {count} times at this line, so it was left out.", count=outages)
+                    ) from error
+                await self.patience.after(error, 0)
+                await ready_server(self.server, self.patience)
+            except ServerError:
+                self.patience.answered()
+                raise
+            else:
+                self.patience.answered()
+                return speech
+
+    async def _ask(self, text: str, seed: int) -> Speech:
+        try:
+            return await self.server.speak(text, self.language, seed)
+        except ClientError:
+            raise
+        except Exception as error:  # whatever an odd answer broke in its reader costs this take, not the night
+            raise TakeRejected(
+                t(
+                    "The server's answer is not understood ({kind}: {error}). Are server and narrate of one version?",
+                    kind=type(error).__name__,
+                    error=error,
+                ),
+                "answer_unreadable",
+            ) from error
 
     def _same_voice(self, voice: Voice) -> None:
         """Raises VoiceChanged when the server was restarted with another voice in the middle of the run."""

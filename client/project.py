@@ -1,112 +1,55 @@
-"""A project folder and its project.json: what is recorded, what is stale, which file belongs to which line.
+"""A project folder: what is recorded, what is stale, which file belongs to which line.
 
 Audio is known by the hash of its whole file and never by its name, so a rename that was killed half-way, a line
 inserted above or a file that somebody edited are all found out by looking. Deciding (`plan_lines`, `choose_folder`)
 is pure; `ProjectFolder` is the only place that writes. Knows no server.
+
+A file that another program holds stops nothing: what cannot be moved now stays where it is under a name that says so
+(`.part`, `.moving`), the records know it by its hash, and `finish` or the next run puts it in its place.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import time
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
+from client import files
 from client.api import Speech, Voice
-from client.errors import ClientError
+from client.errors import DiskUnusable, FileHeld
+from client.files import PART
+from client.manifest import (
+    JOURNAL,
+    MANIFEST,
+    PREVIOUS,
+    JournalEntry,
+    LineRecord,
+    Manifest,
+    Records,
+    ScriptRecord,
+    age_key,
+    gist,
+    read_journal,
+    read_records,
+)
 from client.names import line_file_names, safe_project_name
 from client.script import Script
 from server.contract import MAX_SEED
 from server.messages import t
 
-MANIFEST = "project.json"
-FORMAT = 1
 OLD_FOLDER = "old"
 """Where replaced recordings go: nothing is ever deleted."""
-PART = ".part"
 MOVING = ".moving"
+RECORDING_SUFFIXES = (".wav", ".wav" + MOVING, ".wav" + PART)
 SAME_SCRIPT_SHARE = 0.5
 """A script is a new version of a folder's script when at least this share of its sentences is there already."""
-
-
-class LineRecord(BaseModel):
-    """One line of project.json."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    number: int
-    text: str
-    label: str = ""
-    heading: str = ""
-    paragraph: int = 0
-    file: str
-    status: Literal["made", "missing", "failed"] = "missing"
-    language: str = ""
-    duration: float = 0.0
-    """Seconds"""
-    sample_rate: int = 0
-    """Hertz"""
-    seed: int = 0
-    engine: str = ""
-    model: str = ""
-    voice: str = ""
-    sound: str = ""
-    attempts: int = 0
-    """Takes that this line has had from the client's side; decides the next seed."""
-    takes: int = 0
-    """Takes that the server spoke for the one delivered."""
-    confidence: float = 0.0
-    """0 to 1: how sure the cut of the dummy sentence is."""
-    doubtful: bool = False
-    """The cut was not sure in any take: listen to this line."""
-    sha256: str = ""
-    """Of the whole file."""
-    made: str = ""
-    """When, with time zone."""
-    error: str = ""
-
-    @field_validator("file")
-    @classmethod
-    def _stays_in_the_folder(cls, value: str) -> str:
-        """project.json may come from anywhere; a name in it must not lead out of the folder."""
-        pure = PurePosixPath(value.replace("\\", "/"))
-        if len(pure.parts) != 1 or pure.name in ("", ".", "..") or ":" in value:
-            raise ValueError(value)
-        return unicodedata.normalize("NFC", value)
-
-    @property
-    def spoken_by(self) -> Voice:
-        return Voice(self.engine, self.model, self.voice, self.sound)
-
-
-class ScriptRecord(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    name: str
-    sha256: str
-    language: str
-
-
-class Manifest(BaseModel):
-    """The whole of project.json."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    format: int = FORMAT
-    program: str = ""
-    project: str
-    created: str
-    updated: str = ""
-    draft: bool = False
-    script: ScriptRecord
-    lines: list[LineRecord] = Field(default_factory=list)
+PREVIOUS_EVERY_S = 60.0
+"""How old the previous copy of project.json becomes while a run works. The journal is as new as the last line."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +127,11 @@ def choose_folder(script: Script, project: str, draft: bool, folders: Mapping[st
     """The newest folder of this project that this script continues; None: a new one is to be made."""
     key = safe_project_name(project).casefold()
     candidates = [
-        (manifest.created, name)
+        (*age_key(manifest), name)
         for name, manifest in folders.items()
         if _project_key(manifest.project) == key and manifest.draft == draft and is_same_script(script, manifest)
     ]
-    return max(candidates)[1] if candidates else None
+    return max(candidates)[-1] if candidates else None
 
 
 def _project_key(project: str) -> str:
@@ -269,35 +212,43 @@ def now() -> datetime:
     return datetime.now().astimezone()
 
 
-def read_manifests(output: Path) -> dict[str, Manifest]:
-    """Folder name to manifest, for every project folder in the output folder that can be read."""
-    found = {}
-    if output.is_dir():
-        for path in sorted(output.glob(f"*/{MANIFEST}")):
-            manifest = read_manifest(path.parent)
-            if manifest is not None:
-                found[unicodedata.normalize("NFC", path.parent.name)] = manifest
-    return found
-
-
-def read_manifest(folder: Path) -> Manifest | None:
-    """None where there is none or it is damaged (the recordings themselves are never touched for that)."""
-    try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
-        return None
-
-
 @dataclass
 class ProjectFolder:
     """The one writer of a project folder."""
 
     path: Path
     manifest: Manifest
+    earlier: tuple[LineRecord, ...] = ()
+    """Finished recordings that the manifest has lost and the journal has not."""
+    journal_is_behind: bool = True
+    held: list[Path] = field(default_factory=list)
+    """Files that another program did not let go of in this run."""
+    unplaced: set[str] = field(default_factory=set)
+    """Names whose audio is made and waits beside them, under another name."""
+    _occupied: set[str] = field(default_factory=set)
+    """Names under which a finished recording of another line still lies, because it is held."""
+    _not_retired: set[str] = field(default_factory=set)
     _by_number: dict[int, LineRecord] = field(default_factory=dict)
+    _saved: bytes | None = None
+    """What project.json holds."""
+    _previous_saved: float | None = None
+    """When the previous copy was written, on the monotonic clock."""
 
     def __post_init__(self) -> None:
         self._index()
+        self._saved = self._content() if self.manifest.lines else None
+
+    @classmethod
+    def of(cls, path: Path, records: Records) -> ProjectFolder:
+        return cls(path, records.manifest, records.earlier, records.journal_is_behind)
+
+    def reload(self) -> None:
+        """Reads the records again: another run may have ended just now. Raises FileHeld or DiskUnusable."""
+        records = read_records(self.path)
+        if records is not None:
+            self.manifest, self.earlier = records.manifest, records.earlier
+            self.journal_is_behind = records.journal_is_behind
+            self.__post_init__()
 
     def _index(self) -> None:
         self._by_number = {record.number: record for record in self.manifest.lines}
@@ -305,62 +256,129 @@ class ProjectFolder:
     def record(self, number: int) -> LineRecord:
         return self._by_number[number]
 
+    def plan(self, wanted: Sequence[WantedLine], language: str, voice: Voice, mix: bool) -> Plan:
+        """What is recorded and what is to be made, by what lies in the folder now. Raises FileHeld or DiskUnusable."""
+        known = [*self.manifest.lines, *self.earlier]
+        return plan_lines(wanted, language, voice, known, self.files_by_sha256(), mix)
+
     def files_by_sha256(self) -> dict[str, list[str]]:
-        """Every recording in the folder, those too whose writing or renaming was interrupted."""
+        """Every recording in the folder, those too whose writing or renaming was interrupted.
+
+        Raises FileHeld or DiskUnusable.
+        """
         found: dict[str, list[str]] = defaultdict(list)
         for path in sorted(self.path.iterdir()):
-            if path.is_file() and path.name.endswith((".wav", ".wav" + MOVING, ".wav" + PART)):
-                found[hashlib.sha256(path.read_bytes()).hexdigest()].append(unicodedata.normalize("NFC", path.name))
+            if path.name.endswith(RECORDING_SUFFIXES) and path.is_file():
+                digest = files.patiently(lambda path=path: _sha256(path), path)  # type: ignore[misc]
+                found[digest].append(unicodedata.normalize("NFC", path.name))
         return found
 
     def apply(self, plan: Plan, language: str, script: ScriptRecord) -> None:
         """Gives every kept recording its line's name, moves the others to old/, writes the new manifest.
 
-        May be killed anywhere: recordings are found again by their hash.
+        May be killed anywhere: recordings are found again by their hash. Raises DiskUnusable.
         """
+        before = gist(self.manifest)
         kept = {line.current_name: line.wanted.file for line in plan.lines if line.kept is not None}
-        for leftover in self.path.glob("*" + PART):
-            if unicodedata.normalize("NFC", leftover.name) not in kept:
-                leftover.unlink()
+        self._tidy(kept)
         for name in plan.stale:
             self._retire(name)
-        moving = {name: target for name, target in kept.items() if name != target}
-        for name, target in list(moving.items()):
-            # First all out of the way, then all to their places: names may form a ring.
-            temporary = target + MOVING
-            if name != temporary:
-                self._retire(temporary)
-                (self.path / name).replace(self.path / temporary)
-        for target in moving.values():
-            self._retire(target)  # a stranger's file at a place that is ours
-            (self.path / (target + MOVING)).replace(self.path / target)
+        self._place(kept)
         for line in plan.to_make:
-            self._retire(line.wanted.file)
+            if line.wanted.file not in self._occupied:
+                self._retire(line.wanted.file)
         self.manifest.lines = [_new_record(line, language) for line in plan.lines]
         self.manifest.script = script
         self._index()
-        self.save()
+        self.journal_is_behind |= gist(self.manifest) != before
+        self._journal_project()
+        self._save()
 
-    def _retire(self, name: str) -> None:
+    def _tidy(self, kept: Mapping[str, str]) -> None:
+        """Leftovers that no line knows: half-written ones go, whole ones whose renaming was interrupted are kept."""
+        for leftover in [*self.path.glob("*" + PART), *self.path.glob("*.wav" + MOVING)]:
+            name = unicodedata.normalize("NFC", leftover.name)
+            if name in kept:
+                continue
+            if name.endswith(PART):
+                self._unless_held(leftover, lambda leftover=leftover: files.remove(leftover))  # type: ignore[misc]
+            else:
+                self._retire(name)
+
+    def _place(self, kept: Mapping[str, str]) -> None:
+        """Renames each file to its target. First all out of the way, then all to their places: names may form a ring.
+
+        kept: name now to name wanted.
+        """
+        self._occupied, self.unplaced = set(), set()
+        ready = {}
+        for name, target in kept.items():
+            if name == target:
+                continue
+            temporary = name if name.endswith(MOVING) else self._free_name(target)
+            if name == temporary or self._move(name, temporary):
+                ready[temporary] = target
+            else:
+                self._occupied.add(name)
+                self.unplaced.add(target)
+        for temporary, target in ready.items():
+            self._put_in_place(temporary, target)
+
+    def _free_name(self, target: str) -> str:
+        name, count = target + MOVING, 1
+        while (self.path / name).exists():
+            count += 1
+            name = f"{target.removesuffix('.wav')}~{count}.wav{MOVING}"
+        return name
+
+    def _put_in_place(self, name: str, target: str) -> None:
+        # A stranger's file at a place that is ours moves to old/; another line's recording never does.
+        if target in self._occupied or not self._retire(target) or not self._move(name, target):
+            self.unplaced.add(target)
+        else:
+            self.unplaced.discard(target)
+
+    def _move(self, name: str, target: str) -> bool:
         source = self.path / name
+        return self._unless_held(source, lambda: files.move(source, self.path / target))
+
+    def _retire(self, name: str) -> bool:
+        """Moves the file to old/; true when nothing of that name is left here."""
+        source = self.path / name
+        self._not_retired.discard(name)
         if not source.exists():
-            return
+            return True
         old = self.path / OLD_FOLDER
-        old.mkdir(exist_ok=True)
-        stem, stamp, count = name.removesuffix(MOVING).removesuffix(".wav"), now().strftime("%Y%m%d-%H%M%S"), 1
+        files.patiently(lambda: old.mkdir(exist_ok=True), old)
+        stem = name.removesuffix(MOVING).removesuffix(PART).removesuffix(".wav")
+        stamp, count = now().strftime("%Y%m%d-%H%M%S"), 1
         target = old / f"{stem}.{stamp}.wav"
         while target.exists():
             count += 1
             target = old / f"{stem}.{stamp}-{count}.wav"
-        source.replace(target)
+        if self._unless_held(source, lambda: files.move(source, target)):
+            return True
+        self._not_retired.add(name)
+        return False
+
+    def _unless_held(self, file: Path, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except FileHeld:
+            if file not in self.held:
+                self.held.append(file)
+            return False
+        return True
 
     def save_line(self, number: int, speech: Speech, language: str, attempts: int) -> LineRecord:
-        """The WAV whole and on the disk, then the manifest that knows its hash, then the name.
+        """The WAV whole and on the disk, then the records that know its hash, then the name.
 
         Killed between any two of these steps, the recording is either unknown and unfinished or found by its hash.
+        Where another program holds the place, the audio waits beside it (`unplaced`). Raises DiskUnusable when the
+        disk does not take it; nothing of the line is left then.
         """
         record = self.record(number)
-        part = write_part(self.path / record.file, speech.wav)
+        part = files.write_part(self.path / record.file, speech.wav)
         updated = record.model_copy(
             update={
                 "status": "made",
@@ -381,24 +399,86 @@ class ProjectFolder:
                 "error": "",
             }
         )
-        self._put(updated)
-        part.replace(self.path / record.file)
+        try:
+            recorded = self._put(updated)
+        except DiskUnusable:
+            if self._known_to_journal(updated):
+                self.unplaced.add(record.file)
+            else:
+                self._set(record)
+                self._unless_held(part, lambda: files.remove(part))
+            raise
+        if recorded:
+            self._put_in_place(part.name, record.file)
+        else:  # no file stands under its name before the records know it
+            self.unplaced.add(record.file)
         return updated
 
     def save_failure(self, number: int, sentence: str, attempts: int) -> LineRecord:
+        """Raises DiskUnusable."""
         updated = self.record(number).model_copy(update={"status": "failed", "error": sentence, "attempts": attempts})
         self._put(updated)
         return updated
 
-    def _put(self, record: LineRecord) -> None:
+    def _set(self, record: LineRecord) -> None:
         self._by_number[record.number] = record
         self.manifest.lines = [self._by_number[number] for number in sorted(self._by_number)]
-        self.save()
 
-    def save(self) -> None:
+    def _put(self, record: LineRecord) -> bool:
+        """False when neither the journal nor project.json could take it, because both are held."""
+        self._set(record)
+        journalled = self._journal(JournalEntry(line=record))
+        self.journal_is_behind |= not journalled
+        return self._save() or journalled
+
+    def _known_to_journal(self, record: LineRecord) -> bool:
+        return any(entry.line and entry.line.sha256 == record.sha256 for entry in read_journal(self.path))
+
+    def _journal_project(self) -> None:
+        if self.journal_is_behind:
+            self.journal_is_behind = not self._journal(JournalEntry(project=self.manifest))
+
+    def _journal(self, entry: JournalEntry) -> bool:
+        file, line = self.path / JOURNAL, entry.model_dump_json(exclude_defaults=True).encode()
+        return self._unless_held(file, lambda: files.append_line(file, line))
+
+    def _content(self) -> bytes:
+        return (self.manifest.model_dump_json(indent=1) + "\n").encode()
+
+    def _save(self, previous_too: bool = False) -> bool:
         self.manifest.updated = now().isoformat(timespec="seconds")
-        text = self.manifest.model_dump_json(indent=1) + "\n"
-        write_atomically(self.path / MANIFEST, text.encode())
+        content = self._content()
+        clock = time.monotonic()
+        if previous_too or self._previous_saved is None or clock - self._previous_saved >= PREVIOUS_EVERY_S:
+            # What is known to be whole, never what merely lies there.
+            older = content if previous_too or self._saved is None else self._saved
+            previous = self.path / PREVIOUS
+            if self._unless_held(previous, lambda: files.write_atomically(previous, older)):
+                self._previous_saved = clock
+        file = self.path / MANIFEST
+        saved = self._unless_held(file, lambda: files.write_atomically(file, content))
+        if saved:
+            self._saved = content
+        return saved
+
+    def finish(self) -> None:
+        """At the end of a run: places what was held before and is free now, and brings all records up to date.
+
+        What is still held stands in `held` and `unplaced` afterwards. Raises DiskUnusable.
+        """
+        self.held = []
+        self._journal_project()
+        self._save(previous_too=True)
+        for name in sorted(self._not_retired - {record.file for record in self.manifest.lines}):
+            self._retire(name)
+        if self.unplaced:
+            whole = _whole_recordings(self.manifest.lines, self.files_by_sha256())
+            self._place({name: record.file for record, name in whole})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _new_record(line: PlannedLine, language: str) -> LineRecord:
@@ -416,14 +496,20 @@ def _new_record(line: PlannedLine, language: str) -> LineRecord:
 
 
 def new_project(
-    output: Path, name: str, project: str, draft: bool, script: ScriptRecord, program: str
+    output: Path,
+    name: str,
+    project: str,
+    draft: bool,
+    script: ScriptRecord,
+    program: str,
+    folders: Mapping[str, Manifest] | None = None,
 ) -> ProjectFolder:
-    """Makes the folder. Raises ClientError when that is not allowed there."""
+    """Makes the folder; folders: those that are there already. Raises DiskUnusable when that is not allowed there."""
     path = output / name
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        raise ClientError(
+        raise DiskUnusable(
             t(
                 "The folder {folder} cannot be made ({reason}). Choose another place with NARRATE_OUTPUT or --output.",
                 folder=path,
@@ -434,28 +520,8 @@ def new_project(
         program=program,
         project=safe_project_name(project),
         created=now().isoformat(timespec="seconds"),
+        serial=1 + max((manifest.serial for manifest in (folders or {}).values()), default=0),
         draft=draft,
         script=script,
     )
     return ProjectFolder(path, manifest)
-
-
-def write_part(target: Path, content: bytes) -> Path:
-    """The content, whole and on the disk, under the target's name with `.part` behind it."""
-    part = target.with_name(target.name + PART)
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return part
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Whole or not at all, also through a power cut: written beside, synced, renamed."""
-    write_part(target, content).replace(target)
-    if os.name == "posix":  # the rename itself is on the disk only when the folder is
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from client.files import held_sentence
+from client.manifest import LineRecord
 from client.narrate import Report
-from client.project import LineRecord, PlannedLine
+from client.project import PlannedLine
 from server.messages import t
 
 WAITING_REMINDER_S = 60.0
@@ -31,6 +33,10 @@ class Summary:
     failed: Sequence[LineRecord]
     left: int
     """Lines that were not begun."""
+    unplaced: Sequence[str]
+    """Names whose audio is made and waits beside them."""
+    held: Sequence[Path]
+    """Files that another program has not let go of."""
     doubtful: Sequence[LineRecord]
     """Finished lines whose ending nobody is sure of."""
     audio_seconds: float
@@ -42,7 +48,6 @@ class Summary:
 
 
 class RunReport(Report, Protocol):
-    def note(self, sentence: str) -> None: ...
     def begin(self, lines: int, to_make: int) -> None: ...
     def end(self, summary: Summary) -> None: ...
 
@@ -58,9 +63,35 @@ def shortened(text: str, columns: int) -> str:
     return text if len(text) <= columns else text[: columns - 3] + "..."
 
 
-def line_sentence(line: PlannedLine, record: LineRecord) -> str:
+def line_sentence(line: PlannedLine, record: LineRecord, placed: bool) -> str:
     doubt = "  " + t("(doubtful)") if record.doubtful else ""
-    return f"{record.file}  {record.duration:.1f} s  {shortened(line.wanted.text, 50)}{doubt}"
+    waits = "" if placed else "  " + t("(saved, waits for its place: another program holds the file)")
+    return f"{record.file}  {record.duration:.1f} s  {shortened(line.wanted.text, 50)}{doubt}{waits}"
+
+
+def waiting_sentence(sentence: str, waited_s: float, limit_s: float) -> str:
+    return t(
+        "Waiting ({time} of at most {limit}): {sentence}",
+        time=duration(waited_s),
+        limit=duration(limit_s),
+        sentence=sentence,
+    )
+
+
+class Reminder:
+    """Says when it is time to tell again that the run still waits."""
+
+    def __init__(self) -> None:
+        self._last_s = float("-inf")
+
+    def is_due(self, waited_s: float) -> bool:
+        due = waited_s - self._last_s >= WAITING_REMINDER_S or waited_s < self._last_s
+        if due:
+            self._last_s = waited_s
+        return due
+
+    def reset(self) -> None:
+        self._last_s = float("-inf")
 
 
 class PlainReport:
@@ -70,7 +101,7 @@ class PlainReport:
         self.out = out or sys.stdout
         self.total = 0
         self.done = 0
-        self._last_reminder = float("-inf")
+        self.reminder = Reminder()
 
     def note(self, sentence: str) -> None:
         print(sentence, file=self.out, flush=True)
@@ -78,22 +109,21 @@ class PlainReport:
     def begin(self, lines: int, to_make: int) -> None:
         self.total, self.done = lines, lines - to_make
 
-    def waiting(self, sentence: str, waited_s: float) -> None:
-        if waited_s - self._last_reminder >= WAITING_REMINDER_S or waited_s < self._last_reminder:
-            self._last_reminder = waited_s
-            self.note(t("Waiting ({time}): {sentence}", time=duration(waited_s), sentence=sentence))
+    def waiting(self, sentence: str, waited_s: float, limit_s: float) -> None:
+        if self.reminder.is_due(waited_s):
+            self.note(waiting_sentence(sentence, waited_s, limit_s))
 
     def server_back(self) -> None:
-        self._last_reminder = float("-inf")
+        self.reminder.reset()
         self.note(t("The server answers; going on."))
 
     def line_started(self, line: PlannedLine) -> None:
         pass
 
-    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float) -> None:
+    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float, placed: bool) -> None:
         self.done += 1
         progress = t("{done}/{total}, {left} left", done=self.done, total=self.total, left=duration(eta_s))
-        self.note(f"[{progress}] {line_sentence(line, record)}")
+        self.note(f"[{progress}] {line_sentence(line, record, placed)}")
 
     def line_failed(self, line: PlannedLine, sentence: str) -> None:
         self.done += 1
@@ -118,6 +148,7 @@ class BarReport:
         self.task: TaskID | None = None
         self.current: dict[int, str] = {}
         self.eta = ""
+        self.reminder = Reminder()
 
     def note(self, sentence: str) -> None:
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
@@ -132,14 +163,15 @@ class BarReport:
             parts = [part for part in (self.eta, text or now) if part]
             self.progress.update(self.task, description="  ".join(parts))
 
-    def waiting(self, sentence: str, waited_s: float) -> None:
-        text = t("Waiting ({time}): {sentence}", time=duration(waited_s), sentence=sentence)
-        if self.task is None:
-            self.note(text) if waited_s == 0 else None
-        else:
+    def waiting(self, sentence: str, waited_s: float, limit_s: float) -> None:
+        text = waiting_sentence(sentence, waited_s, limit_s)
+        if self.task is not None:
             self._show(text)
+        elif self.reminder.is_due(waited_s):
+            self.note(text)
 
     def server_back(self) -> None:
+        self.reminder.reset()
         self.note(t("The server answers; going on."))
         self._show()
 
@@ -153,9 +185,9 @@ class BarReport:
             self.progress.advance(self.task)
         self._show()
 
-    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float) -> None:
+    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float, placed: bool) -> None:
         self.eta = t("{left} left", left=duration(eta_s))
-        self.note(line_sentence(line, record))
+        self.note(line_sentence(line, record, placed))
         self._advance(line.wanted.number)
 
     def line_failed(self, line: PlannedLine, sentence: str) -> None:
@@ -179,8 +211,8 @@ class JsonReport:
     def begin(self, lines: int, to_make: int) -> None:
         self._tell("begin", lines=lines, to_make=to_make)
 
-    def waiting(self, sentence: str, waited_s: float) -> None:
-        self._tell("waiting", sentence=sentence, waited_s=round(waited_s, 1))
+    def waiting(self, sentence: str, waited_s: float, limit_s: float) -> None:
+        self._tell("waiting", sentence=sentence, waited_s=round(waited_s, 1), limit_s=round(limit_s, 1))
 
     def server_back(self) -> None:
         self._tell("server_back")
@@ -188,8 +220,8 @@ class JsonReport:
     def line_started(self, line: PlannedLine) -> None:
         self._tell("line_started", number=line.wanted.number)
 
-    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float) -> None:
-        self._tell("line_made", eta_s=round(eta_s, 1), **record.model_dump())
+    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float, placed: bool) -> None:
+        self._tell("line_made", eta_s=round(eta_s, 1), placed=placed, **record.model_dump())
 
     def line_failed(self, line: PlannedLine, sentence: str) -> None:
         self._tell("line_failed", number=line.wanted.number, sentence=sentence)
@@ -203,6 +235,8 @@ class JsonReport:
             made=summary.made,
             failed=[record.number for record in summary.failed],
             left=summary.left,
+            unplaced=list(summary.unplaced),
+            held=[str(file) for file in summary.held],
             doubtful=[record.number for record in summary.doubtful],
             audio_seconds=round(summary.audio_seconds, 3),
             wall_seconds=round(summary.wall_seconds, 1),
@@ -250,11 +284,59 @@ def show_summary(summary: Summary, console: Console) -> None:
                 numbers=numbers,
             )
         )
+    if summary.unplaced:
+        line(
+            t(
+                "Finished, but not in their place yet; the next run puts them there and makes nothing again: {names}",
+                names=", ".join(summary.unplaced),
+            )
+        )
+    if summary.held:
+        line(held_sentence(summary.held))
     if summary.draft:
         line(t("This is DRAFT speech, a robot voice: not for publication."))
     line(t("Folder: {folder}", folder=summary.folder))
-    if summary.failed or summary.left:
+    if summary.failed or summary.left or summary.unplaced:
         line(t("To go on, run: {command}", command=summary.again))
+
+
+class LoggedReport:
+    """Tells two reports the same: the one on the screen and the plain one in run.log."""
+
+    def __init__(self, screen: RunReport, log: PlainReport) -> None:
+        self.both: tuple[RunReport, RunReport] = (screen, log)
+
+    def note(self, sentence: str) -> None:
+        for each in self.both:
+            each.note(sentence)
+
+    def begin(self, lines: int, to_make: int) -> None:
+        for each in self.both:
+            each.begin(lines, to_make)
+
+    def waiting(self, sentence: str, waited_s: float, limit_s: float) -> None:
+        for each in self.both:
+            each.waiting(sentence, waited_s, limit_s)
+
+    def server_back(self) -> None:
+        for each in self.both:
+            each.server_back()
+
+    def line_started(self, line: PlannedLine) -> None:
+        for each in self.both:
+            each.line_started(line)
+
+    def line_made(self, line: PlannedLine, record: LineRecord, eta_s: float, placed: bool) -> None:
+        for each in self.both:
+            each.line_made(line, record, eta_s, placed)
+
+    def line_failed(self, line: PlannedLine, sentence: str) -> None:
+        for each in self.both:
+            each.line_failed(line, sentence)
+
+    def end(self, summary: Summary) -> None:
+        for each in self.both:
+            each.end(summary)
 
 
 def choose_report(as_json: bool, is_terminal: bool) -> RunReport:

@@ -174,7 +174,7 @@ SENTENCES: dict[Code, str] = {
     Code.TEXT_TOO_LONG: _("The text has {length} characters; one request takes at most {limit}. Split the sentence."),
     Code.KANJI_UNREADABLE: _(
         "Draft speech cannot read the kanji in this line. Write it in kana, or install the readings on the server: "
-        "pip install overnight-narrator[kanji]"
+        "pip install sudachipy sudachidict-small"
     ),
     Code.TAKE_FAILED: _(
         "The engine did not finish this sentence in {takes} takes ({reason}). Ask again, or change the sentence."

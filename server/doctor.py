@@ -148,7 +148,7 @@ def judge(loaded: Loaded, machine: Machine) -> list[Finding]:
     if choice.engine == "qwen":
         findings += _qwen_findings(settings, machine)
     elif not machine.draft_installed:
-        findings.append(Finding(Mark.BAD, t("Draft speech is not installed: pip install overnight-narrator[draft]")))
+        findings.append(Finding(Mark.BAD, t("Draft speech is not installed: python scripts/install.py server")))
     return findings
 
 

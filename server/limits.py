@@ -1,37 +1,205 @@
-"""How much of a request is read. Stands behind the key, so that a stranger is answered before any of this."""
+"""How much of a request is read, for how long, and how often one may come.
+
+BodyLimit and RateLimit are ASGI middleware and stand behind the key, so that a stranger is answered before any of
+this; PatientProtocol is uvicorn's side of the connection, where requests are not yet requests.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import h11
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.contract import MEDIA_PROBLEM, PATH_METRICS, Code
+from server.problems import problem, send_problem
 
 MAX_BODY_BYTES = 64 * 1024
 """A thousand characters of text are at most 12 kB of JSON; the rest is room for unknown fields."""
+BODY_PATIENCE_S = 10.0
+"""From the first look at a body to its end. A whole one is a few packets."""
+HEAD_PATIENCE_S = 10.0
+"""From the connection, or a further request's first byte, to the end of the headers."""
+LINGER_S = 2.0
+"""How long a body is still read, and thrown away, after its request was answered: closing at once would make the
+client's system drop the answer (a reset overtakes it), and waiting for its end would wait for ever."""
+KEEP_ALIVE_S = 15.0
+"""Idle connections are closed after this. Longer than clients keep theirs (httpx: 5 s), or one would now and then be
+closed just as the client sends its next request."""
 
 
 class BodyLimit:
     """Not FastAPI's max_body_size: that answers in plain text, and before the key when it is set on the app."""
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, patience_s: float = BODY_PATIENCE_S) -> None:
         self.app = app
         self.limit = limit
+        self.patience_s = patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+        if encoding.strip().lower() not in ("identity", ""):
+            # Unpacking is where a few bytes become gigabytes; a sentence does not need it.
+            await send_problem(send, Code.BODY_ENCODED, {"encoding": encoding[:40]}, scope["state"]["request_id"])
+            return
+        announced = headers.get(b"content-length", b"0")
         too_long = announced.isdigit() and int(announced) > self.limit
-        seen = 0
+        seen, whole = 0, False
+        deadline: float | None = None
 
         async def limited() -> Message:
-            nonlocal seen
+            nonlocal seen, whole, deadline
             if too_long:
                 raise HTTPException(413)
-            message = await receive()
+            if whole:  # what comes now is the client's going away, and that may take as long as it likes
+                return await receive()
+            now = asyncio.get_running_loop().time()
+            deadline = now + self.patience_s if deadline is None else deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408) from None
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > self.limit:  # a chunked body announces nothing
                 raise HTTPException(413)
             return message
 
+        scope["headers"] = as_json(scope["headers"])
         await self.app(scope, limited, send)
+
+
+def as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers with JSON as the body's type, unless it is a form with files.
+
+    `curl -d` calls JSON a form, and PowerShell calls it text. No browser can misuse that: none sends the key by itself.
+    """
+    kinds = [value.strip().lower() for name, value in headers if name == b"content-type"]
+    if any(kind.startswith(b"multipart/") for kind in kinds):
+        return headers
+    others = [(name, value) for name, value in headers if name != b"content-type"]
+    return [*others, (b"content-type", b"application/json")]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What is left of a key's requests. Filled all the time, so that no minute begins with a burst of two minutes'."""
+
+    left: float
+    at: float
+    """Monotonic"""
+
+
+def take_one(bucket: Bucket, per_minute: int, now: float) -> tuple[Bucket, float]:
+    """The bucket afterwards, and 0 or the seconds until the next request may come."""
+    left = min(float(per_minute), bucket.left + (now - bucket.at) * per_minute / 60)
+    if left >= 1:
+        return Bucket(left - 1, now), 0.0
+    return Bucket(left, now), (1 - left) * 60 / per_minute
+
+
+class RateLimit:
+    """One bucket: there is one key. Stands behind it, so that strangers cannot use it up."""
+
+    def __init__(self, app: ASGIApp, per_minute: int, open_paths: frozenset[str]) -> None:
+        self.app = app
+        self.per_minute = per_minute
+        # Monitoring must see a server whose narrator has used up the minute.
+        self.free_paths = open_paths | {PATH_METRICS}
+        self.bucket = Bucket(float(per_minute), time.monotonic())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self.free_paths:
+            self.bucket, wait_s = take_one(self.bucket, self.per_minute, time.monotonic())
+            if wait_s:
+                after = math.ceil(wait_s)
+                params = {"limit": self.per_minute, "retry_after": after}
+                await send_problem(send, Code.RATE_LIMITED, params, scope["state"]["request_id"], after)
+                return
+        await self.app(scope, receive, send)
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's protocol with an end to its patience: by itself it waits for ever for a request that has begun.
+
+    One timer watches whatever the connection is waiting for; it is not set back by single bytes.
+    """
+
+    head_patience_s = HEAD_PATIENCE_S
+    linger_s = LINGER_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waits_for = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for("head")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_for("")
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        state = self.conn.their_state
+        if self.transport.is_closing():
+            self._wait_for("")
+        elif state is h11.IDLE and self.conn.trailing_data[0]:
+            self._wait_for("head")
+        elif state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete:
+            self._wait_for("rest of a body that nobody reads")
+        elif state is not h11.IDLE or self._waits_for != "head" or self.cycle is not None:
+            self._wait_for("")
+
+    def _wait_for(self, what: str) -> None:
+        if what == self._waits_for:
+            return
+        self._waits_for = what
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if what:
+            patience_s = self.head_patience_s if what == "head" else self.linger_s
+            self._timer = self.loop.call_later(patience_s, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._waits_for == "head" and self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._refuse(Code.REQUEST_SLOW, {"seconds": round(self.head_patience_s)})
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """In the form of every other answer. Nothing is answered in the middle of another answer."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(Code.REQUEST_BROKEN, {})
+        self.transport.close()
+
+    def _refuse(self, code: Code, params: dict[str, Any]) -> None:
+        refusal = problem(code, params, "")
+        body = refusal.model_dump_json().encode()
+        headers = [
+            (b"content-type", MEDIA_PROBLEM.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        for event in (h11.Response(status_code=refusal.status, headers=headers), h11.Data(data=body)):
+            self.transport.write(self.conn.send(event) or b"")

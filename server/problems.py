@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.contract import MEDIA_PROBLEM, SENTENCES, STATUS, Code, Problem
+from starlette.types import Send
+
+from server.contract import HEADER_REQUEST_ID, MEDIA_PROBLEM, SENTENCES, STATUS, Code, Problem
 
 
 def problem(code: Code, params: dict[str, Any], request_id: str) -> Problem:
     params = {**params, "request_id": request_id} if code is Code.INTERNAL else params
+    params = {name: _sendable(value) for name, value in params.items()}
     return Problem(
         type=f"urn:overnight-narrator:problem:{code}",
         title=code.value.replace("_", " ").capitalize(),
@@ -20,6 +23,11 @@ def problem(code: Code, params: dict[str, Any], request_id: str) -> Problem:
     )
 
 
+def _sendable(value: Any) -> Any:
+    """Half a surrogate pair, which JSON can bring in as `\\ud800`, cannot be sent out again."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
 def problem_headers(code: Code, retry_after: int | None = None) -> dict[str, str]:
     headers = {"content-type": MEDIA_PROBLEM}
     if code is Code.UNAUTHORIZED:
@@ -27,3 +35,19 @@ def problem_headers(code: Code, retry_after: int | None = None) -> dict[str, str
     if retry_after is not None:
         headers["retry-after"] = str(max(1, retry_after))
     return headers
+
+
+async def send_problem(
+    send: Send, code: Code, params: dict[str, Any], request_id: str, retry_after: int | None = None
+) -> None:
+    """The whole answer, for middleware: outside of FastAPI's own handlers. The body may still be unread."""
+    body = problem(code, params, request_id).model_dump_json().encode()
+    headers = problem_headers(code, retry_after) | {"content-length": str(len(body)), HEADER_REQUEST_ID: request_id}
+    await send(
+        {
+            "type": "http.response.start",
+            "status": STATUS[code],
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from server.contract import DEFAULT_PORT, LANGUAGES, language_name
 from server.engines import EngineSettings
 from server.envfile import find_env_file, read_env_file
 from server.errors import SettingsError
+from server.hosts import parse_hosts
 from server.messages import t
 from server.suffix import dummy_for
 from server.take import CONFIDENCE_LIMIT, TakeSettings
@@ -50,6 +52,12 @@ class Settings(BaseModel):
     cut: Literal["calibrated", "reference"] = "calibrated"
     cut_confidence: float = CONFIDENCE_LIMIT
     head_ms: float = 40.0
+    allowed_hosts: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    rate_limit: int = 0
+    idle_minutes: float = 0
+    log_file: str = ""
 
     @field_validator("tts_language")
     @classmethod
@@ -70,6 +78,19 @@ class Settings(BaseModel):
             raise ValueError(value)
         return value
 
+    @field_validator("rate_limit", "idle_minutes")
+    @classmethod
+    def _not_negative(cls, value: float) -> float:
+        if not 0 <= value < float("inf"):
+            raise ValueError(value)
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        parse_hosts(value)
+        return value
+
     @field_validator("cut_confidence")
     @classmethod
     def _a_share(cls, value: float) -> float:
@@ -86,7 +107,8 @@ class Settings(BaseModel):
 
 
 NAMES = tuple(name.upper() for name in Settings.model_fields)
-PATHS = ("ref_audio", "prompt_dir")
+PATHS = ("ref_audio", "prompt_dir", "tls_cert", "tls_key", "log_file")
+LOG_NAME = "logs/server.log"
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,16 @@ class Loaded:
     """Sentences about keys that nobody reads."""
     passed_on: dict[str, str] = field(default_factory=dict)
     """Environment for the worker, from .env."""
+    folder: Path = Path()
+    """What relative paths in the settings start from."""
+
+    def log_file(self, attached: bool) -> Path | None:
+        """attached: a server for the length of one command, whose starter keeps what it prints; it has no log of its
+        own unless LOG_FILE asks for one.
+        """
+        if self.settings.log_file:
+            return Path(self.settings.log_file)
+        return None if attached else self.folder / LOG_NAME
 
 
 def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[str, ...] = ()) -> Loaded:
@@ -123,6 +155,7 @@ def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[
         env_file=env_file,
         warnings=tuple(unknown_key_warnings(in_file, env_file, client_names)),
         passed_on={key: value for key, value in in_file.items() if key.startswith(PASSED_ON)},
+        folder=base,
     )
 
 
@@ -155,6 +188,12 @@ def _allowed(name: str) -> str:
         return "1-65535"
     if name in ("queue_limit", "max_takes"):
         return t("a whole number from 1")
+    if name == "rate_limit":
+        return t("a whole number from 0")
+    if name == "idle_minutes":
+        return t("a number from 0")
+    if name == "allowed_hosts":
+        return t("names and addresses between commas, without http:// and without a path")
     return {
         "engine": "auto, qwen, draft",
         "dtype": "auto, float32, float16, bfloat16",
@@ -219,6 +258,38 @@ def check_door(settings: Settings) -> None:
         )
 
 
+def check_tls(settings: Settings) -> bool:
+    """Whether the server speaks TLS.
+
+    Raises SettingsError when certificate and key do not make a pair that can be read.
+    """
+    cert, key = settings.tls_cert, settings.tls_key
+    if not cert and not key:
+        return False
+    if not cert or not key:
+        raise SettingsError(
+            t(
+                "TLS needs both TLS_CERT and TLS_KEY (two PEM files); {missing} is not set. Set it, or remove the "
+                "other one.",
+                missing="TLS_KEY" if cert else "TLS_CERT",
+            )
+        )
+    try:
+        # A key with a pass phrase would stop at a question that nobody sees; the empty answer makes it an error.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise SettingsError(
+            t(
+                "The certificate {cert} and the key {key} cannot be used ({reason}). Both must be PEM files that "
+                "belong together, the key without a pass phrase.",
+                cert=cert,
+                key=key,
+                reason=getattr(error, "strerror", None) or error,
+            )
+        ) from error
+    return True
+
+
 @dataclass(frozen=True)
 class EngineChoice:
     engine: str
@@ -249,7 +320,7 @@ def choose_engine(settings: Settings, draft_installed: bool) -> EngineChoice:
     raise SettingsError(
         t(
             "There is no voice to speak with. Either set REF_AUDIO and REF_TEXT for your own voice "
-            "('voice-server init' asks for them), or install draft speech: pip install overnight-narrator[draft]"
+            "('voice-server init' asks for them), or install draft speech: python scripts/install.py server"
         )
     )
 

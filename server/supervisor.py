@@ -177,7 +177,8 @@ class Supervisor:
 
     @property
     def queue_depth(self) -> int:
-        return len(self._jobs) - len(self._running)
+        # Not a difference of lengths: a caller that left is no job any more while its row still runs.
+        return sum(number not in self._running for number in self._jobs)
 
     @property
     def running(self) -> int:

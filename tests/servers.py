@@ -70,6 +70,7 @@ def running_server(folder: Path, wait: bool = True, port: int = 0, **settings: s
         "PORT": str(port),
         "ENGINE": "draft",
         "PROMPT_DIR": str(folder / "voices"),
+        "LOG_FILE": str(folder / "log" / "lines.log"),
         **settings,
     }
     with log.open("wb") as out:

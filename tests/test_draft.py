@@ -169,7 +169,7 @@ def test_kanji_without_readings_are_refused_and_not_read_as_chinese_letter(engin
     with pytest.raises(TextRefused) as refused:
         bare.speak(line, "Japanese", 0)
     assert refused.value.code == Code.KANJI_UNREADABLE
-    assert "[kanji]" in refused.value.sentence()
+    assert "sudachipy" in refused.value.sentence()
 
 
 def test_readings_keep_the_offsets_of_the_text_as_written(engine: DraftEngine) -> None:

@@ -143,7 +143,7 @@ def test_a_stranger_gets_401_before_the_body_is_read(server: RunningServer) -> N
     host, port = server.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as sock:
         # The body that is announced is never sent: the answer has to come all the same.
-        sock.sendall(b"POST /tts/clone HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        sock.sendall(b"POST /tts/clone HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         answer = sock.recv(65536)
     assert answer.startswith(b"HTTP/1.1 401")
     assert b"www-authenticate: bearer" in answer.lower()
@@ -172,7 +172,7 @@ def test_every_route_of_the_app_is_open_by_name_or_closed() -> None:
     app = create_app(settings, Supervisor(EngineSettings("draft"), TakeSettings()))
     paths = {route.path for route in app.routes}  # type: ignore[attr-defined]
     assert paths >= OPEN_PATHS
-    assert paths - OPEN_PATHS == {"/tts/clone", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+    assert paths - OPEN_PATHS == {"/tts/clone", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 
 
 def test_health_tells_what_the_seeds_clients_read_and_more(server: RunningServer) -> None:
@@ -201,10 +201,13 @@ def test_twenty_callers_at_once_each_get_their_own_sentence(server: RunningServe
     assert len(set(alone.values())) == 20
 
 
-def test_the_server_writes_no_audio_to_the_disk(server: RunningServer) -> None:
+def test_the_server_writes_nothing_to_the_disk_but_its_log(server: RunningServer) -> None:
     server.speak(SENTENCE)
     folder = server.log.parent
-    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["server.log"]
+    written = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert set(written) == {"server.log", "log/lines.log"}, "the first is what the test itself keeps of its output"
+    for line in written["log/lines.log"].read_text("ascii").splitlines():
+        json.loads(line)
 
 
 def test_a_caller_that_leaves_leaves_nothing_behind(server: RunningServer) -> None:
@@ -301,14 +304,14 @@ def serve(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
 
 def test_without_a_key_the_server_does_not_start_and_says_how_to_make_one(tmp_path: Path) -> None:
     ended = serve(tmp_path, ENGINE="draft")
-    assert ended.returncode == 1
+    assert ended.returncode == 40
     assert "voice-server init" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 def test_a_short_key_does_not_open_the_network(tmp_path: Path) -> None:
     ended = serve(tmp_path, ENGINE="draft", HOST="0.0.0.0", API_KEY="short")
-    assert ended.returncode == 1
+    assert ended.returncode == 40
     assert "at least 32" in ended.stderr and "short" not in ended.stderr
 
 
@@ -318,13 +321,13 @@ def test_a_taken_port_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
         other.listen()
         port = str(other.getsockname()[1])
         ended = serve(tmp_path, ENGINE="draft", API_KEY=KEY, PORT=port)
-    assert ended.returncode == 1
+    assert ended.returncode == 41
     assert port in ended.stderr and "PORT" in ended.stderr
 
 
 def test_a_voice_that_cannot_be_used_stops_the_parent_and_never_falls_back_to_draft(tmp_path: Path) -> None:
     ended = serve(tmp_path, API_KEY=KEY, REF_AUDIO=str(tmp_path / "missing.wav"), REF_TEXT="안녕", DEVICE="cpu")
-    assert ended.returncode == 1
+    assert ended.returncode == 41
     assert "missing.wav" in ended.stderr
     assert "DRAFT" not in ended.stdout
     assert "Traceback" not in ended.stderr

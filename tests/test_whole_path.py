@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.server
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import threading
 import time
 import unicodedata
@@ -15,8 +19,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from faulty_proxy import Fault, How, faulty_proxy
 from narrator import Narrator, is_whole_wav
 from servers import RunningServer, free_port, running_server
+
+from client.commands import resume_options
+from client.narrate import Patience
+from client.report import PlainReport
+from client.runs import UnfinishedRun
 
 KOREAN = """# 인트로
 안녕하세요, 여러분. 오늘은 버전 2.0을 살펴보겠습니다.
@@ -34,6 +44,8 @@ JAPANESE = """# はじめに
 こんにちは、みなさん。きょうはあたらしいカメラをしょうかいします。
 「ほんとう？」ときいた。
 """
+RECORDS = {"project.json", ".project.json.previous", ".recordings", "run.log"}
+MIDDLE = "\n".join(f"{number}번 문장입니다." for number in range(1, 21))
 LONG = "\n".join(f"{number}번째 문장을 천천히 읽어 보겠습니다." for number in range(1, 41))
 
 
@@ -139,7 +151,7 @@ def test_a_client_killed_in_the_middle_goes_on_with_exactly_the_missing_files(na
     assert len(narrator.wavs()) == 40
     assert all(is_whole_wav(path) for path in folder.glob("*.wav"))
     assert {name: narrator.wavs()[name] for name in left} == left
-    assert {path.name for path in folder.iterdir()} == {*narrator.wavs(), "project.json"}
+    assert {path.name for path in folder.iterdir()} == {*narrator.wavs(), *RECORDS}
 
 
 def test_ctrl_c_once_finishes_the_lines_in_flight_and_says_how_to_go_on(narrator: Narrator) -> None:
@@ -337,5 +349,199 @@ def test_a_korean_reader_gets_the_servers_errors_in_korean(narrator: Narrator) -
 
 def test_a_cp949_console_survives_what_it_cannot_show(narrator: Narrator) -> None:
     script = narrator.script("Café déjà vu is not in cp949. Naïve façade.\n")
-    ended = narrator.run("split", script, "--lang", "ko", PYTHONIOENCODING="cp949", PYTHONUTF8="0")
+    ended = subprocess.run(
+        narrator.command("split", script, "--lang", "ko"),
+        env={**narrator.environment(), "PYTHONIOENCODING": "cp949", "PYTHONUTF8": "0"},
+        cwd=narrator.folder,
+        capture_output=True,
+        check=False,
+    )
     assert ended.returncode == 0
+    shown = ended.stdout.decode("cp949")
+    assert "Caf? d?j? vu" in shown and re.search("[가-힣]", shown)
+
+
+def test_damaged_records_are_put_together_again_and_nothing_is_made_again(narrator: Narrator) -> None:
+    script = narrator.script(KOREAN)
+    narrator.run("run", script, "--draft")
+    folder, before = narrator.project(), narrator.wavs()
+    for damage in ("zeros", "half", "deleted with its copy", "copy alone is left"):
+        manifest = folder / "project.json"
+        content = manifest.read_bytes()
+        if damage == "zeros":
+            manifest.write_bytes(bytes(len(content)))
+        elif damage == "half":
+            manifest.write_bytes(content[: len(content) // 2])
+        else:
+            manifest.unlink()
+        if damage == "deleted with its copy":
+            (folder / ".project.json.previous").unlink()
+        if damage == "copy alone is left":
+            (folder / ".recordings").unlink()
+        if damage == "half":
+            status = narrator.run("status", str(folder))
+            assert status.returncode == 0 and "lost or damaged" in status.stdout
+        again = narrator.run("run", script, "--draft")
+        assert again.returncode == 0 and "0 made now, 5 kept" in again.stdout, damage + again.stdout + again.stderr
+        assert "put together again from" in again.stdout
+        assert narrator.wavs() == before
+        assert {path.name for path in folder.iterdir()} == {*before, *RECORDS}
+
+
+def test_a_folder_whose_every_record_is_lost_is_the_narrators_decision(narrator: Narrator) -> None:
+    script = narrator.script(KOREAN)
+    narrator.run("run", script, "--draft")
+    folder, before = narrator.project(), narrator.wavs()
+    for name in ("project.json", ".project.json.previous", ".recordings"):
+        (folder / name).unlink()
+    (folder / "002_오늘은_버전_2.0을.wav").write_bytes(bytes(60_000))  # what a power cut leaves
+    listing = sorted(path.name for path in folder.iterdir())
+    stopped = narrator.run("run", script, "--draft")
+    assert stopped.returncode == 1
+    assert str(folder) in stopped.stderr and "--adopt" in stopped.stderr and "--new" in stopped.stderr
+    assert sorted(path.name for path in folder.iterdir()) == listing
+    assert narrator.run("run", script, "--draft", "--into", str(folder)).returncode == 1
+    adopted = narrator.run("run", script, "--draft", "--adopt")
+    assert adopted.returncode == 0, adopted.stderr
+    assert "1 made now, 4 kept" in adopted.stdout
+    assert "Listen to these lines" in adopted.stdout and "001, 003, 004, 005" in adopted.stdout
+    assert narrator.wavs() == before
+    assert len(list((folder / "old").iterdir())) == 1
+
+
+def test_a_folder_whose_records_are_lost_may_be_left_for_a_new_one(narrator: Narrator) -> None:
+    script = narrator.script(KOREAN)
+    narrator.run("run", script, "--draft")
+    folder = narrator.project()
+    for name in ("project.json", ".project.json.previous", ".recordings"):
+        (folder / name).unlink()
+    assert narrator.run("run", script, "--draft", "--new").returncode == 0
+    assert narrator.project().name == folder.name + "_2"
+    assert len(list(folder.glob("*.wav"))) == 5
+
+
+def test_a_network_that_breaks_again_and_again_costs_no_line(narrator: Narrator, server: RunningServer) -> None:
+    """T39's network: heads and bodies cut, resets, and a server that seems away, in one run through a real proxy."""
+    breaks: list[tuple[int, How]] = [(150_000, "reset"), (5_000, "reset"), (10, "close"), (60_000, "reset")]
+    breaks += [(0, "reset"), (40_000, "close"), (0, "close"), (90_000, "reset")]
+    faults: list[Fault | None] = [Fault(after_bytes, how) for after_bytes, how in breaks]
+    text = "\n".join(f"{number}번째 문장을 읽습니다." for number in range(1, 13))
+    with faulty_proxy(server.address, faults) as proxy:
+        ended = narrator.run("run", narrator.script(text), "--draft", "--server", proxy.address)
+        assert proxy.done >= 6
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert len(narrator.wavs()) == 12
+    for line in narrator.manifest()["lines"]:
+        direct = server.speak(line["text"], language=line["language"], seed=line["seed"])
+        assert direct.content == (narrator.project() / line["file"]).read_bytes(), line["text"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 70 MB: a run's own demand and a little more."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=70m", "tmpfs", place], capture_output=True)
+    if not done or done.returncode != 0:
+        pytest.skip("mounting a small disk needs root on Linux; tests/test_project.py has the kernel's /dev/full")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_fills_up_stops_the_run_with_a_sentence_and_loses_nothing(
+    narrator: Narrator, small_disk: Path
+) -> None:
+    narrator.output = small_disk / "output"
+    script = narrator.script(LONG)
+    process = narrator.start("run", script, "--draft")
+    wait_for_wavs(narrator, 5)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 7, out
+    assert "The disk is full" in out and "Traceback" not in out
+    made = narrator.wavs()
+    assert 5 <= len(made) < 40 and all(is_whole_wav(path) for path in narrator.project().glob("*.wav"))
+    full = narrator.run("run", script, "--draft")
+    assert full.returncode == 7 and ("too little room" in full.stderr or "disk is full" in full.stderr)
+    ballast.unlink()
+    again = narrator.run("run", script, "--draft")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {name: narrator.wavs()[name] for name in made} == made and len(narrator.wavs()) == 40
+    assert {path.name for path in narrator.project().iterdir()} == {*narrator.wavs(), *RECORDS}
+
+
+def test_resume_finishes_every_unfinished_run_and_no_file_holds_the_key(tmp_path: Path, server: RunningServer) -> None:
+    narrator = Narrator(tmp_path, server)
+    for name in ("one", "two", "gone"):
+        script = narrator.script(MIDDLE, f"{name}.txt")
+        process = narrator.start("run", script, "--draft", "--key", server.key)
+        deadline = time.monotonic() + 60
+        while not list(narrator.output.glob(f"*_{name}_draft/*.wav")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+    shutil.rmtree(next(narrator.output.glob("*_gone_draft")))
+    written = [path for path in [*tmp_path.rglob("*"), *Path(os.environ["HOME"]).rglob("*")] if path.is_file()]
+    assert any(path.name == "run.log" for path in written)
+    assert any(path.parent.name == "runs" for path in written)
+    assert [path for path in written if server.key.encode() in path.read_bytes()] == []
+    listed = narrator.run("resume")
+    assert listed.returncode == 3 and "one.txt" in listed.stdout and "two.txt" in listed.stdout
+    finished = narrator.run("resume", "--all")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "is gone" in finished.stdout
+    assert [len(list(folder.glob("*.wav"))) for folder in narrator.project_folders()] == [20, 20]
+    assert "No run of yours" in narrator.run("resume", "--all").stdout
+
+
+def test_resume_leaves_alone_what_is_being_made_and_goes_on_after_one_that_cannot(
+    tmp_path: Path, server: RunningServer
+) -> None:
+    narrator = Narrator(tmp_path, server)
+    script = narrator.script("완전히 다른 글입니다.\n" * 9 + "정말 다릅니다.", "a_lost.txt")
+    process = narrator.start("run", script, "--draft")
+    wait_for_wavs(narrator, 1)
+    process.kill()
+    process.communicate()
+    (tmp_path / script).unlink()
+    process = narrator.start("run", narrator.script(LONG, "busy.txt"), "--draft")
+    deadline = time.monotonic() + 60
+    while not list(narrator.output.glob("*_busy_draft/*.wav")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    meanwhile = narrator.run("resume", "--all")
+    assert "There is no file" in meanwhile.stderr and "Another narrate" in meanwhile.stdout
+    assert meanwhile.returncode == 1
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+
+
+def test_a_resumed_run_waits_for_a_server_that_starts_later_than_the_desktop() -> None:
+    """Its address is known to be right, so the two minutes of a first contact do not hold."""
+    folder = Path("out")
+    run = UnfinishedRun(folder=folder, script=folder, typed_in=folder, output=folder, wait_hours=3)
+    options = resume_options(run, False, "narrate resume --all")
+    assert options.server_was_there and options.wait_s == 3 * 3600 and options.into == folder
+    patience = Patience(PlainReport(), options.wait_s, asyncio.Event(), reached=options.server_was_there)
+    assert patience.limit() == 3 * 3600
+
+
+def test_the_run_log_tells_the_night(narrator: Narrator) -> None:
+    narrator.run("run", narrator.script(KOREAN), "--draft")
+    log = (narrator.project() / "run.log").read_text("utf-8")
+    stamp = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d  \S")
+    assert all(stamp.match(line) for line in log.splitlines())
+    assert "001_인트로.wav" in log and "5 of 5 lines are finished" in log
+    assert "stay awake" in log or "kept awake" in log
+    narrator.run("run", narrator.script(KOREAN), "--draft", "--server", "127.0.0.1:1", "--wait", "0")
+    assert (narrator.project() / "run.log").read_text("utf-8") == log, "no folder is known before the server is"
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_night(narrator: Narrator) -> None:
+    ended = narrator.run("run", narrator.script(KOREAN), "--draft", "--output", str(narrator.folder / "script.txt"))
+    assert ended.returncode == 7
+    assert "cannot be made" in ended.stderr and "--output" in ended.stderr

@@ -296,7 +296,7 @@ def _installed() -> tuple[Path, Path]:
         loader = importlib.import_module("espeakng_loader")
     except ImportError as error:
         raise EngineUnusable(
-            t("Draft speech is not installed. Install it: {command}", command="pip install overnight-narrator[draft]")
+            t("Draft speech is not installed. Install it: {command}", command="python scripts/install.py server")
         ) from error
     try:
         return Path(loader.get_library_path()), Path(loader.get_data_path())

@@ -231,7 +231,7 @@ def test_a_crash_is_named_by_its_status() -> None:
 
 def test_without_the_extra_the_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(EngineUnusable, match=r"pip install overnight-narrator\[draft\]"):
+    with pytest.raises(EngineUnusable, match=r"scripts/install\.py server"):
         open_draft(EngineSettings("draft"), lambda _: None)
 
 

@@ -33,7 +33,6 @@ import psutil
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 2.5
 """Between two faults."""
-CALM_LINES = 150
 
 
 def free_port() -> int:
@@ -265,12 +264,12 @@ def verify(stage: Stage, lines: int) -> list[str]:
     return wrong
 
 
-def calm(stage: Stage) -> tuple[dict[str, float], dict[str, float]]:
+def calm(stage: Stage, lines: int) -> tuple[dict[str, float], dict[str, float]]:
     """What the server and its worker hold after a few lines, and after many more."""
     for number in range(20):
         stage.speak(f"준비 문장 {number}번입니다.", number)
     before = holdings(stage)
-    for number in range(CALM_LINES):
+    for number in range(lines):
         stage.speak(f"차분한 문장 {number}번입니다.", number)
     return before, holdings(stage)
 
@@ -292,6 +291,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--most-minutes", type=float, default=20, help="faults end then; the run may finish calmly")
+    parser.add_argument("--calm-lines", type=int, default=150, help="spoken afterwards, to see what the server keeps")
     args = parser.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {args.lines} lines, seed {args.seed}")
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
@@ -309,8 +309,8 @@ def main() -> int:
             stage.wait_ready()
             wrong = verify(stage, args.lines)
             print(f"lines lost or wrong: {len(wrong)}", *wrong[:10], sep="\n  ")
-            before, after = calm(stage)
-            print(f"calm server: {before} -> after {CALM_LINES} more lines {after}")
+            before, after = calm(stage, args.calm_lines)
+            print(f"calm server: {before} -> after {args.calm_lines} more lines {after}")
         finally:
             stage.end()
         grown = after["MB"] > before["MB"] * 1.1 + 5 or any(after[k] > before[k] for k in ("handles", "processes"))

@@ -1,0 +1,190 @@
+"""The desk in the worker: lines in, rows to the engine, takes judged, answers out. Real draft speech, real cut."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from server.audio import Audio
+from server.calibration import Calibration
+from server.engines import EngineFacts, EngineSettings, Row
+from server.engines.draft import DraftEngine, open_draft
+from server.errors import TakeFailed
+from server.take import TakeSettings
+from server.worker import Desk, is_beyond_use
+
+
+@pytest.fixture(scope="module")
+def draft() -> DraftEngine:
+    return open_draft(EngineSettings("draft"), lambda step: None)
+
+
+@dataclass
+class Rows:
+    """Draft speech behind the interface of a batched engine: up to `width` rows at a time, the last one ends first."""
+
+    inner: DraftEngine
+    width: int = 3
+    fail_first: set[str] = field(default_factory=set)
+    """Texts whose first take fails"""
+    begun: list[tuple[int, str]] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
+    """What was spoken outside speak_rows: calibration"""
+    running: bool = False
+
+    @property
+    def facts(self) -> EngineFacts:
+        return self.inner.facts
+
+    def speak(self, text: str, language: str, seed: int) -> Audio:
+        assert not self.running, "the engine is in the middle of a batch"
+        self.alone.append(text)
+        return self.inner.speak(text, language, seed)
+
+    def speak_rows(
+        self,
+        more: Callable[[int], Sequence[tuple[int, Row]]],
+        deliver: Callable[[int, Audio | TakeFailed], None],
+        is_cancelled: Callable[[int], bool],
+    ) -> None:
+        self.running = True
+        active: list[tuple[int, Row]] = []
+        while True:
+            active += more(self.width - len(active))
+            active = [(number, row) for number, row in active if not is_cancelled(number)]
+            if not active:
+                break
+            number, row = active.pop()
+            self.begun.append((number, row.text))
+            text = next((text for text in self.fail_first if row.text.startswith(text)), None)
+            if text is not None:
+                self.fail_first.discard(text)
+                deliver(number, TakeFailed("frame cap"))
+            else:
+                deliver(number, self.inner.speak(row.text, row.language, row.seed))
+        self.running = False
+
+    def close(self) -> None:
+        pass
+
+
+class Ended(BaseException):
+    """The desk has nothing more to do."""
+
+
+class Inbox(queue.Queue[dict[str, Any]]):
+    """Ends the desk instead of waiting for ever."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> dict[str, Any]:
+        if block and self.empty():
+            raise Ended
+        return super().get(block, timeout)
+
+
+def work(engine: Any, *requests: dict[str, Any], cancelled: set[int] | None = None) -> dict[int, dict[str, Any]]:
+    """The answers by request."""
+    inbox = Inbox()
+    for request in requests:
+        inbox.put(request)
+    answers: dict[int, dict[str, Any]] = {}
+    calibration = Calibration(engine, None)
+    desk = Desk(
+        engine,
+        TakeSettings(),
+        calibration,
+        inbox,
+        cancelled if cancelled is not None else set(),
+        lambda header, body: answers.update({header["id"]: {**header, "body": body}}),
+    )
+    with pytest.raises(Ended):
+        desk.work()
+    return answers
+
+
+def speak(number: int, text: str, language: str = "Korean") -> dict[str, Any]:
+    return {"do": "speak", "id": number, "text": text, "language": language, "seed": number}
+
+
+TEXTS = ["하나 둘 셋 넷.", "오늘은 날씨가 좋네요.", "내일은 비가 옵니다.", "정말 그럴까요?", "끝까지 봐 주세요."]
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_every_line_gets_its_own_answer_batched_or_not(draft: DraftEngine, batched: bool) -> None:
+    engine = Rows(draft) if batched else draft
+    requests = [speak(number, text) for number, text in enumerate(TEXTS, 1)]
+    together = work(engine, *requests)
+    assert {number: answer["is"] for number, answer in together.items()} == dict.fromkeys(range(1, 6), "done")
+    for request in requests:
+        alone = work(draft, request)
+        assert together[request["id"]]["body"] == alone[request["id"]]["body"]
+
+
+def test_a_failed_row_is_spoken_again_while_the_others_go_on(draft: DraftEngine) -> None:
+    engine = Rows(draft, fail_first={TEXTS[1]})
+    answers = work(engine, *(speak(number, text) for number, text in enumerate(TEXTS, 1)))
+    assert [answers[number]["takes"] for number in range(1, 6)] == [1, 2, 1, 1, 1]
+
+
+def test_what_cannot_be_spoken_is_answered_and_stops_nothing(draft: DraftEngine) -> None:
+    answers = work(
+        Rows(draft), speak(1, "하나 둘 셋."), speak(2, "。。。"), speak(3, "漢字。", "Japanese"), speak(4, "넷입니다.")
+    )
+    assert [answers[number]["is"] for number in (1, 2, 4)] == ["done", "failed", "done"]
+    assert answers[2]["code"] == "text_unspeakable"
+
+
+def test_another_languages_dummy_is_said_between_batches_and_never_within_one(draft: DraftEngine) -> None:
+    """`speak` inside `speak_rows` would trample on the batch: Rows asserts that it does not happen."""
+    engine = Rows(draft)
+    answers = work(
+        engine,
+        speak(1, TEXTS[0]),
+        speak(2, "This is a sentence in English.", "English"),
+        speak(3, TEXTS[1]),
+        speak(4, "Das ist ein Satz auf Deutsch.", "German"),
+    )
+    assert {answer["is"] for answer in answers.values()} == {"done"}
+    assert len(answers) == 4
+    assert len(set(engine.alone)) == 3
+
+
+def test_a_cancelled_line_leaves_the_batch_and_its_place_is_used(draft: DraftEngine) -> None:
+    engine = Rows(draft, width=1)
+    cancelled = {2}
+    answers = work(engine, *(speak(number, text) for number, text in enumerate(TEXTS, 1)), cancelled=cancelled)
+    assert answers[2]["is"] == "cancelled"
+    assert 2 not in {number for number, _ in engine.begun}
+    assert [answers[number]["is"] for number in (1, 3, 4, 5)] == ["done"] * 4
+
+
+def test_a_fault_of_the_engine_is_answered_for_every_open_line(draft: DraftEngine) -> None:
+    class Broken(Rows):
+        def speak_rows(self, more: Any, deliver: Any, is_cancelled: Any) -> None:
+            more(2)
+            raise KeyError("a bug")
+
+    answers = work(Broken(draft), speak(1, TEXTS[0]), speak(2, TEXTS[1]))
+    assert {answer["code"] for answer in answers.values()} == {"internal"}
+    assert len(answers) == 2
+
+
+class OutOfMemoryError(RuntimeError):
+    """torch's has this name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "beyond"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (OutOfMemoryError("tried to allocate"), True),
+        (MemoryError(), True),
+        (KeyError("x"), False),
+        (RuntimeError("shape mismatch"), False),
+    ],
+)
+def test_what_no_engine_survives(error: Exception, beyond: bool) -> None:
+    assert is_beyond_use(error) is beyond

@@ -73,6 +73,9 @@ class Cut:
     evidence: Evidence
 
 
+LEAST_AGREEMENT = 0.25
+
+
 @dataclass(frozen=True, eq=False)
 class DummyTakes:
     """The dummy said alone, a few times, in the voice: made once by prepare_takes."""
@@ -83,7 +86,12 @@ class DummyTakes:
     seconds: tuple[float, ...]
     """Speech in each take."""
     agreement: float
-    """0 to 1: how well the takes match each other; below 0.5 calibration is worth little."""
+    """0 to 1: how well the takes match each other. eSpeak's 0.8 to 0.95, garbled ones 0.2 to 0.6, noise 0."""
+
+    @property
+    def trust(self) -> float:
+        """What a confidence is worth that rests on these takes: unlike takes are no calibration."""
+        return min(1.0, self.agreement / LEAST_AGREEMENT)
 
 
 # --- listening: power per band, noise, loudness, speech or not -----------------------------------------------------
@@ -107,7 +115,7 @@ class Sound:
 
 
 def _checked(audio: Samples, sample_rate: int) -> Samples:
-    """Finite float32 mono: NaN and infinities become silence, a second channel is refused."""
+    """Finite float32 mono in [-1, 1]: NaN and infinities become silence, a second channel is refused."""
     samples = np.asarray(audio, dtype=np.float32)
     if samples.ndim != 1:
         raise ValueError(f"mono samples of shape (n,) are needed, got {samples.shape}: mix the channels first")
@@ -115,7 +123,7 @@ def _checked(audio: Samples, sample_rate: int) -> Samples:
         raise ValueError(f"a sample rate of at least 4000 Hz is needed, got {sample_rate}")
     if not np.isfinite(samples).all():
         samples = np.where(np.isfinite(samples), samples, np.float32(0))
-    return samples
+    return np.clip(samples, -1.0, 1.0)
 
 
 def _mel_bands(sample_rate: int, fft_size: int) -> Floats:
@@ -139,7 +147,7 @@ def _mel_power(samples: Samples, sample_rate: int) -> tuple[Floats, int]:
     hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
     fft_size = 1 << (window - 1).bit_length()
     bands = _mel_bands(sample_rate, fft_size)
-    centred = samples - np.float32(samples.mean(dtype=np.float64))
+    centred = samples - np.float32(samples.mean(dtype=np.float64)) if len(samples) else samples
     padded = np.pad(centred, (window // 2, window))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: len(samples) // hop + 1]
     hann = np.hanning(window).astype(np.float32)
@@ -160,7 +168,7 @@ def _runs(mask: Bools) -> list[tuple[int, int]]:
 def _speech_level(power: Floats, percentile: float, ignore_below: float) -> float:
     """The level of the loud frames; frames far below the loudest are no speech and do not count."""
     loudest = float(power.max(initial=0.0))
-    if loudest <= 0.0:
+    if loudest <= 1e-15:  # far below one step of 16-bit audio
         return 1e-12
     return float(np.percentile(power[power > loudest * ignore_below], percentile))
 
@@ -375,12 +383,27 @@ def _start_costs(take_rows: int, speech: Bools) -> Floats:
     return starts
 
 
-def _matched_until(match: Match, row: int) -> tuple[int, int]:
-    """Follows the match that begins at `row`: its last row, and how many rows at the take's end were never said."""
+OPENING_ROWS = 30
+"""The dummy's first 300 ms: where these fit badly, its first word may have been left with the sentence."""
+
+
+@dataclass(frozen=True)
+class MatchPath:
+    until: int
+    """Last row of the match"""
+    unsaid: int
+    """Rows at the take's end that were never said"""
+    opening_cost: float
+    """Of the take's first OPENING_ROWS, per row"""
+
+
+def _path(match: Match, row: int) -> MatchPath:
+    """Follows the match that begins at `row` to its end."""
     take = int(match.take[row])
     table, local, starts = match.table[:, take], match.local[:, take], match.starts
-    j, i = match.take_rows[take] - 1, len(match.cost) - 1 - row
-    last = len(match.cost) - 1
+    first, last = match.take_rows[take] - 1, len(match.cost) - 1
+    j, i = first, last - row
+    opening = float(table[j, i + 2])
     while True:
         ways = (
             (float(starts[j, i]), j, i),
@@ -390,19 +413,23 @@ def _matched_until(match: Match, row: int) -> tuple[int, int]:
         )
         cost, before_j, before_i = min(ways)
         if (before_j, before_i) == (j, i) or cost >= NEVER or before_i < 0:
-            return last - i, j
+            return MatchPath(last - i, j, (float(match.cost[row]) - opening) / OPENING_ROWS)
         j, i = before_j, before_i
+        if j >= first - OPENING_ROWS:
+            opening = float(table[j, i + 2])
 
 
 # --- choosing the pause ----------------------------------------------------------------------------------------------
 
 PAUSE_WEIGHT = 6.0
-NO_PAUSE = 2.0
+NO_PAUSE = 10.0
+"""The dummy begins with dots, so that a pause goes before it; a cut inside speech must be much better to be right."""
 DURATION_WEIGHT, DURATION_FREE = 16.0, 0.35
 """Per squared log ratio of said to expected length; a third more or less costs nothing."""
 NEAR_BEFORE, NEAR_AFTER = 4, 8
 """Rows around a pause's end in which the dummy may begin."""
 NEAR_FREE, NEAR_COST = 3, 0.8
+"""Rows away from the pause's end that cost nothing, and the cost of each further one"""
 SEARCHED_DUMMIES, SEARCHED_S = 4.0, 3.0
 """Only this many dummy lengths and seconds before the end of the speech are looked at."""
 
@@ -518,16 +545,14 @@ def _logistic(weights: dict[str, float], features: dict[str, float]) -> float:
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, sum(weights[k] * features[k] for k in weights)))))
 
 
+# Weights of logistic regressions, by scripts/bench_cut.py --fit on one half of the voices and sentences, some with
+# takes of another speaker or garbled takes (docs/cutting.md). Cases with the voice's own takes count eight times.
 PRESENT = {
-    "bias": -2.045,
-    "match": 0.406,
-    "quality": 5.65,
-    "has_pause": 0.282,
-    "pause": 3.76,
-    "cut_short": -0.354,
-    "length_says_present": 1.88,
-    "text_mismatch": -3.0,
-    "depth": 0.285,
+    "bias": -2.7,  # fitted -1.2; moved to the middle between present (from +4.0) and missing (to -0.9) with own takes
+    "match_near_0": 2.6,
+    "pause": 4.8,
+    "length_says_present": 5.7,
+    "text_mismatch": -2.0,
 }
 
 
@@ -542,6 +567,7 @@ def _present_features(search: Search, timing: Timing, last: int) -> dict[str, fl
         "pause": min(best.pause_s, 0.3) / 0.3,
         "length_says_present": max(-1.0, min(1.0, as_missing - as_present)),
         "text_mismatch": min(1.0, abs(timing.text_mismatch(best.start))),
+        "whole_mismatch": as_missing,
         "depth": best.depth_db / 20.0,
         "margin": _margin(search),
     }
@@ -550,29 +576,30 @@ def _present_features(search: Search, timing: Timing, last: int) -> dict[str, fl
 def _match_shape(search: Search) -> dict[str, float]:
     """How well, how completely and how close to the end the best candidate's dummy was matched."""
     best = search.candidates[0]
-    until, unsaid = _matched_until(search.match, best.row)
+    path = _path(search.match, best.row)
     return {
         "match": -best.cost / 10.0,
-        "quality": -best.cost / max(1, until - best.row + 1),
-        "cut_short": unsaid / search.match.take_rows[int(search.match.take[best.row])],
-        "rows_after": min(60, len(search.rows.frames) - 1 - until) / 10.0,
+        "match_near_0": max(-1.0, min(3.0, -best.cost / 10.0)),  # beyond, more says no more
+        "quality": -best.cost / max(1, path.until - best.row + 1),
+        "opening": -path.opening_cost,
+        "cut_short": path.unsaid / search.match.take_rows[int(search.match.take[best.row])],
+        "rows_after": min(60, len(search.rows.frames) - 1 - path.until) / 10.0,
     }
 
 
 def _margin(search: Search) -> float:
-    """How much worse the best candidate elsewhere scores, 0 to 3."""
+    """How much worse the best candidate more than 150 ms away scores, 0 to 3."""
     best = search.candidates[0]
-    other = next((c for c in search.candidates[1:] if abs(c.end - best.end) > 30), None)
+    other = next((c for c in search.candidates[1:] if abs(c.end - best.end) * HOP_S > 0.15), None)
     return min(30.0, other.score - best.score) / 10.0 if other else 3.0
 
 
 TWICE = {
-    "bias": -5.1,
-    "match": 0.83,
-    "quality": 6.0,
-    "rows_after": -0.78,
-    "length_says_twice": 3.0,
-    "cut_short": -0.56,
+    "bias": -4.5,
+    "match": 0.91,
+    "rows_after": -0.65,
+    "length_says_twice": 3.4,
+    "cut_short": -2.8,
 }
 
 
@@ -604,9 +631,12 @@ def _said_before(sound: Sound, takes: DummyTakes, timing: Timing, found: Candida
 
 BREATH_S = (0.15, 0.55)
 BREATH_PAUSE_S = 0.07
+"""Before an inhalation"""
 BREATH_LOUDEST_DB = -9.0
 BREATH_VOICING = 0.30
+"""Autocorrelation at a pitch: 0 for ideal noise, 1 for an ideal vowel"""
 BREATH_CENTRE = 0.72
+"""Centre of gravity as a share of the mel axis: an s lies above"""
 
 
 def _before_breath(samples: Samples, sound: Sound, first: int, pause: tuple[int, int]) -> tuple[int, int]:
@@ -683,16 +713,13 @@ def _smooth(level_db: Floats) -> Floats:
 # --- the two ways ----------------------------------------------------------------------------------------------------
 
 CONFIDENCE = {
-    "bias": -3.5,
-    "quality": 13.0,
-    "margin": 0.6,
-    "left_mismatch": -1.2,
-    "cut_short": -0.8,
-    "rows_after": -0.2,
-    "has_pause": 0.8,
-    "sure_present": 0.0,
-    "sure_twice": 0.0,
+    "bias": 0.9,
+    "margin": 0.31,
+    "opening": 7.4,
+    "left_mismatch": -5.1,
+    "sure_twice": 0.63,
 }
+"""That the boundary is the right one if the dummy is there; fitted with the others above."""
 
 
 def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: DummyTakes) -> Cut:
@@ -709,11 +736,13 @@ def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: Du
     features["present"] = _logistic(PRESENT, features)
     if features["present"] < 0.5:
         cut = len(samples)
-        # The decision's own probability is the confidence: it was fitted on cases where it errs.
+        # The decision's own probability, which was fitted on cases where it errs; less where the whole is longer or
+        # shorter than any way of saying the sentence.
+        fits = math.exp(-3.0 * max(0.0, features["whole_mismatch"] - 0.5))
+        confidence = takes.trust * fits * (1.0 - features["present"])
         decayed = (len(sound.speech) - last) * HOP_S >= DECAY_S
         evidence = _evidence(sound, search, (cut, cut), features)
-        return Cut(cut, 1.0 - features["present"], "missing", "calibrated", decayed, evidence)
-    features["sure_present"] = _sureness(features["present"])
+        return Cut(cut, confidence, "missing", "calibrated", decayed, evidence)
     features["sure_twice"] = SUREST
     state: DummyState = "truncated" if features["cut_short"] > 0 else "found"
     chosen, chosen_search = best, search
@@ -733,7 +762,8 @@ def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: Du
     sample = min(len(samples), _cut_frame(sound.level_db, *pause) * sound.hop)
     chosen_samples = (pause[0] * sound.hop, pause[1] * sound.hop)
     evidence = _evidence(sound, search, chosen_samples, features)
-    return Cut(sample, _logistic(CONFIDENCE, features), state, "calibrated", True, evidence)
+    confidence = takes.trust * features["present"] * _logistic(CONFIDENCE, features)
+    return Cut(sample, confidence, state, "calibrated", True, evidence)
 
 
 SUREST = 6.0
@@ -819,6 +849,10 @@ def _only(sound: Sound, start: int, end: int) -> Sound:
     )
 
 
+SAME_VOICE_QUALITY = 0.55
+"""Cost per row, negated, with which one eSpeak take is found in another one of the same voice"""
+
+
 def _agreement(takes: Sequence[Sound]) -> float:
     """0 to 1: how well each take is found in each other one."""
     if len(takes) < 2:
@@ -826,9 +860,6 @@ def _agreement(takes: Sequence[Sound]) -> float:
     rows = [_features(take, 0, len(take.speech)) for take in takes]
     quality = [-float(_match([a], b).cost[0]) / max(1, len(b.frames)) for a in rows for b in rows if a is not b]
     return max(0.0, min(1.0, float(np.median(quality)) / SAME_VOICE_QUALITY))
-
-
-SAME_VOICE_QUALITY = 0.55
 
 
 def find_cut(

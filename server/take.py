@@ -23,8 +23,11 @@ from server.text import normalise
 CUT_VERSION = 1
 """Raised whenever the cut or what follows it changes the sound of a line."""
 
-CONFIDENCE_LIMIT = 0.8
-"""Below it a take is spoken again; docs/cutting.md shows what that catches and what it costs."""
+CONFIDENCE_LIMIT = 0.9
+"""Below it a take is spoken again: refuses 87 % of the wrong cuts for 2 % retakes in plain cases (docs/cutting.md)."""
+
+UNCALIBRATED_LIMIT = 0.6
+"""Without calibration the cut is never surer than 0.7: a higher limit would have every line spoken again."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def stopped_early(cut: Cut) -> bool:
 
 
 def is_good(cut: Cut, limit: float) -> bool:
+    if cut.method == "uncalibrated":
+        limit = min(limit, UNCALIBRATED_LIMIT)
     return cut.confidence >= limit and not stopped_early(cut)
 
 

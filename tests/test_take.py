@@ -92,6 +92,8 @@ def cut_with(confidence: float, dummy: str = "found", decayed: bool = True) -> C
         (cut_with(0.9, "missing", decayed=False), False),
         (cut_with(0.9, "missing", decayed=True), True),
         (cut_with(0.9, "truncated"), True),
+        (dataclasses.replace(cut_with(0.65), method="uncalibrated"), True),
+        (dataclasses.replace(cut_with(0.5), method="uncalibrated"), False),
     ],
 )
 def test_a_take_is_good_when_its_cut_is_sure_and_its_ending_whole(cut: Cut, good: bool) -> None:

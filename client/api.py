@@ -84,8 +84,12 @@ class VoiceServer:
         """Raises ServerAway, or NotAServer when something else answers there."""
         try:
             response = await self._http.get(contract.PATH_HEALTH, timeout=HEALTH_TIMEOUT_S)
-        except httpx.RequestError as error:
+        except httpx.TransportError as error:
             raise self._away(error) from error
+        except httpx.DecodingError as error:
+            raise NotAServer(str(not_understood(error))) from error
+        if response.status_code == contract.STATUS[Code.HOST_UNKNOWN]:
+            raise NotAServer(str(problem_error(response)))
         try:
             return Health.model_validate_json(response.content)
         except ValidationError as error:
@@ -105,13 +109,15 @@ class VoiceServer:
             body["seed"] = seed
         try:
             response = await self._http.post(contract.PATH_CLONE, json=body)
-        except httpx.RequestError as error:
+        except httpx.TransportError as error:
             raise self._away(error) from error
+        except httpx.DecodingError as error:
+            raise not_understood(error) from error
         if response.status_code != 200:
             raise problem_error(response)
         return speech_from(response, text)
 
-    def _away(self, error: httpx.RequestError) -> ServerAway:
+    def _away(self, error: httpx.TransportError) -> ServerAway:
         return ServerAway(
             t(
                 "The server at {address} does not answer ({reason}). Is it switched on and 'voice-server serve' "
@@ -174,14 +180,18 @@ def speech_from(response: httpx.Response, text: str) -> Speech:
     try:
         return _speech(response, rate, frames)
     except (KeyError, ValueError) as error:  # a proxy that drops headers, or another version of the server
-        raise TakeRejected(
-            t(
-                "The server's answer is not understood ({kind}: {error}). Are server and narrate of one version?",
-                kind=type(error).__name__,
-                error=error,
-            ),
-            "bad_headers",
-        ) from error
+        raise not_understood(error) from error
+
+
+def not_understood(error: Exception) -> TakeRejected:
+    return TakeRejected(
+        t(
+            "The server's answer is not understood ({kind}: {error}). Are server and narrate of one version?",
+            kind=type(error).__name__,
+            error=error,
+        ),
+        "not_understood",
+    )
 
 
 def _speech(response: httpx.Response, rate: int, frames: int) -> Speech:

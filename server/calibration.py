@@ -110,6 +110,21 @@ def keep_takes(file: Path, takes: list[Samples], sample_rate: int) -> None:
         log.warning("could not keep the takes of the dummy in %s: %s", file, error)
 
 
+def kept_takes(folder: Path) -> list[tuple[Path, DummyTakes]]:
+    """All takes of dummies that are kept in a folder and can be used, the newest first."""
+    files = sorted(folder.glob("*.dummy-*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found = []
+    for file in files:
+        for sample_rate in KNOWN_RATES:
+            if takes := read_takes(file, sample_rate):
+                found.append((file, prepare_takes(takes, sample_rate)))
+    return found
+
+
+KNOWN_RATES = (24_000, 22_050)
+"""Of the engines there are."""
+
+
 def read_takes(file: Path, sample_rate: int) -> list[Samples]:
     """Empty where there are none, or the file is damaged or of another rate."""
     try:

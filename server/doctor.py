@@ -18,7 +18,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from server.calibration import kept_takes
 from server.console import EXIT_ERROR, EXIT_OK, say
+from server.cut import DummyTakes
 from server.engines.qwen.checkpoint import is_folder, missing_files
 from server.engines.qwen.precision import CudaCard, TorchBuild, choose_precision
 from server.errors import SettingsError
@@ -29,6 +31,9 @@ from server.setup import own_addresses
 
 PROBE_LIMIT_S = 180.0
 """The first import of torch on a slow disk, with a virus scanner reading along."""
+MOST_KEPT = 3
+"""Kept calibrations that are shown: the newest, of this and earlier voices."""
+GOOD_AGREEMENT = 0.5
 ROOM_FOR_MODEL_GB = 10.0
 ROOM_ON_CARD_GB = 5.0
 
@@ -147,6 +152,7 @@ def judge(loaded: Loaded, machine: Machine) -> list[Finding]:
     findings.append(Finding(Mark.GOOD, t("Engine: {engine} ({reason}).", engine=choice.engine, reason=choice.reason)))
     if choice.engine == "qwen":
         findings += _qwen_findings(settings, machine)
+        findings += [_takes_finding(takes) for _, takes in kept_takes(Path(settings.prompt_dir))[:MOST_KEPT]]
     elif not machine.draft_installed:
         findings.append(Finding(Mark.BAD, t("Draft speech is not installed: python scripts/install.py server")))
     return findings
@@ -209,6 +215,30 @@ def _qwen_findings(settings: Settings, machine: Machine) -> list[Finding]:
             ),
         ]
     return findings + _torch_findings(settings, machine.torch)
+
+
+def _takes_finding(takes: DummyTakes) -> Finding:
+    """How well the dummy sentence said alone matches itself: what the cut rests on."""
+    lengths = ", ".join(f"{seconds:.1f}" for seconds in takes.seconds)
+    percent = round(100 * takes.agreement)
+    if takes.agreement < GOOD_AGREEMENT:
+        return Finding(
+            Mark.NOTE,
+            t(
+                "The takes of the dummy sentence last {lengths} s and match each other only {percent} %: more lines "
+                "will be spoken again. A cleaner reference recording helps.",
+                lengths=lengths,
+                percent=percent,
+            ),
+        )
+    return Finding(
+        Mark.GOOD,
+        t(
+            "The takes of the dummy sentence last {lengths} s and match each other {percent} %.",
+            lengths=lengths,
+            percent=percent,
+        ),
+    )
 
 
 def _clip_finding(settings: Settings) -> Finding:

@@ -48,7 +48,7 @@ def test_every_command_is_in_the_readme(readme: str) -> None:
     text = (ROOT / readme).read_text("utf-8")
     for command in ("serve", "init", "doctor"):
         assert f"voice-server {command}" in text
-    for command in ("run", "split", "say", "status"):
+    for command in ("run", "split", "say", "status", "resume"):
         assert f"narrate {command}" in text
     for script in ("demo", "test", "install"):
         assert f"python scripts/{script}.py" in text
@@ -60,7 +60,7 @@ def test_the_readme_names_no_option_that_is_not_there(readme: str) -> None:
     known = {
         program: {command: options(module, command) for command in commands}
         for program, module, commands in (
-            ("narrate", "client", ("run", "split", "say", "status")),
+            ("narrate", "client", ("run", "split", "say", "status", "resume")),
             ("voice-server", "server", ("serve", "init", "doctor")),
         )
     }

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ReferenceClip
 
+from server.calibration import keep_takes
 from server.doctor import Machine, Mark, judge, run_probe
+from server.engines import EngineSettings
+from server.engines.draft import open_draft
 from server.settings import Loaded, validated
 
 KEY = "k" * 40
@@ -77,6 +81,20 @@ def test_missing_words_files_and_keys_are_each_told(reference_clip: ReferenceCli
     assert any("API_KEY" in sentence for sentence in findings)
     assert any("REF_TEXT" in sentence for sentence in findings)
     assert any(str(tmp_path) in sentence for sentence in findings)
+
+
+def test_the_takes_of_the_dummy_are_shown_with_their_match(
+    reference_clip: ReferenceClip, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    engine = open_draft(EngineSettings("draft"), lambda step: None)
+    spoken = [engine.speak("그리고 잠시 쉬어가겠습니다.", "Korean", seed).samples for seed in range(3)]
+    noise = [np.random.default_rng(seed).normal(0, 0.1, 40_000).astype(np.float32) for seed in range(3)]
+    torch = {"torch": "2.13.0+cpu", "cuda": None, "cards": []}
+    for name, takes, mark in (("good", spoken, Mark.GOOD), ("bad", noise, Mark.NOTE)):
+        folder = tmp_path / name
+        keep_takes(folder / "voice.dummy-key.npz", takes, 22_050)
+        shown = found(torch, reference_clip, tiny_checkpoint, device="cpu", prompt_dir=str(folder))
+        assert [m for sentence, m in shown.items() if "takes of the dummy" in sentence] == [mark], shown
 
 
 def test_the_probe_tells_what_torch_sees_here() -> None:

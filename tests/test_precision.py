@@ -59,7 +59,7 @@ def test_a_pascal_cards_reason_names_the_overflow() -> None:
 
 def test_the_cpu_is_taken_only_when_it_is_asked_for() -> None:
     assert choose_precision("cpu", "auto", RTX_3060) == Precision(
-        "cpu", "float32", "float32", "float32", "DEVICE=cpu: float32, slower than real time by far."
+        "cpu", "float32", "float32", "float32", "DEVICE=cpu: float32, far slower than real time."
     )
     assert choose_precision(" CPU ", "auto", None).label == "float32"
     for device in ("auto", "cuda", "cuda:0", ""):

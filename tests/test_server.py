@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -22,6 +23,8 @@ import psutil
 import pytest
 from servers import KEY, RunningServer, free_port, running_server, worker_pids
 
+from client.api import VoiceServer
+from client.errors import NotAServer
 from server.app import create_app
 from server.contract import OPEN_PATHS
 from server.engines import EngineSettings
@@ -345,3 +348,13 @@ def test_the_korean_server_speaks_korean_to_its_reader(tmp_path: Path) -> None:
         check=False,
     )
     assert re.search("[가-힣]{2,}", ended.stderr)
+
+
+def test_narrate_tells_the_cure_when_the_server_does_not_know_the_name(server: RunningServer) -> None:
+    async def ask() -> None:
+        async with VoiceServer(server.address, KEY) as there:
+            there._http.headers["host"] = "another.example"
+            await there.health()
+
+    with pytest.raises(NotAServer, match="ALLOWED_HOSTS"):
+        asyncio.run(ask())

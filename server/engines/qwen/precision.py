@@ -118,9 +118,7 @@ def kernels_run_on(arch_list: tuple[str, ...], capability: tuple[int, int]) -> b
 
 def _on_cpu(dtype: str) -> Precision:
     if dtype in ("auto", "float32"):
-        return Precision(
-            "cpu", "float32", "float32", "float32", t("DEVICE=cpu: float32, far slower than real time.")
-        )
+        return Precision("cpu", "float32", "float32", "float32", t("DEVICE=cpu: float32, far slower than real time."))
     predictor = "float32" if dtype == "float16" else dtype
     return Precision(
         "cpu",

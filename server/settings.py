@@ -46,6 +46,7 @@ class Settings(BaseModel):
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    engine_loop: Literal["own", "stock"] = "own"
     prompt_dir: str = "voices"
     queue_limit: int = 64
     max_takes: int = 3
@@ -198,6 +199,7 @@ def _allowed(name: str) -> str:
         "engine": "auto, qwen, draft",
         "dtype": "auto, float32, float16, bfloat16",
         "attention": "sdpa, eager, flash_attention_2",
+        "engine_loop": "own, stock",
         "cut": "calibrated, reference",
         "cut_confidence": "0-1",
         "head_ms": "0-1000",
@@ -334,6 +336,7 @@ def engine_settings(settings: Settings, engine: str) -> EngineSettings:
         device=settings.device,
         dtype=settings.dtype,
         attention=settings.attention,
+        loop=settings.engine_loop,
         prompt_dir=settings.prompt_dir,
     )
 

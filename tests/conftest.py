@@ -31,6 +31,7 @@ OUR_SETTINGS = (
     "DEVICE",
     "DTYPE",
     "ATTENTION",
+    "ENGINE_LOOP",
     "PROMPT_DIR",
     "QUEUE_LIMIT",
     "MAX_TAKES",

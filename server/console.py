@@ -105,9 +105,8 @@ def usage_sentence(error: TyperException, program: str) -> str:
     elif kind == "MissingParameter":
         sentence = t("{command} needs {parameter}.", command=where, parameter=_parameter_name(error))
     elif kind == "BadParameter":
-        sentence = t(
-            "The value of {parameter} cannot be used: {reason}", parameter=_parameter_name(error), reason=str(error)
-        )
+        # The reason is typer's and English only; the help shows what may stand there.
+        sentence = t("The value of {parameter} cannot be used.", parameter=_parameter_name(error))
     else:
         sentence = t("The command line is not understood: {reason}", reason=str(error))
     return sentence + "\n" + t("'{command} --help' shows what there is.", command=where)

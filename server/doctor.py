@@ -22,11 +22,20 @@ from server.calibration import kept_takes
 from server.console import EXIT_ERROR, EXIT_OK, say
 from server.cut import DummyTakes
 from server.engines.qwen.checkpoint import is_folder, missing_files
-from server.engines.qwen.precision import CudaCard, TorchBuild, choose_precision
+from server.engines.qwen.precision import CudaCard, TorchBuild, card_index, choose_precision
 from server.errors import SettingsError
 from server.messages import t
 from server.prompt import prepare_clip
-from server.settings import Loaded, Settings, check_door, choose_engine, is_loopback, load_settings
+from server.settings import (
+    Loaded,
+    Settings,
+    check_door,
+    check_tls,
+    choose_engine,
+    is_loopback,
+    load_settings,
+    take_settings,
+)
 from server.setup import own_addresses
 
 PROBE_LIMIT_S = 180.0
@@ -144,6 +153,11 @@ def judge(loaded: Loaded, machine: Machine) -> list[Finding]:
             )
         )
     findings += _settings_findings(loaded)
+    for check in (check_tls, take_settings):
+        try:
+            check(settings)
+        except SettingsError as error:
+            findings.append(Finding(Mark.BAD, str(error)))
     findings += _door_findings(settings, machine)
     try:
         choice = choose_engine(settings, machine.draft_installed)
@@ -182,7 +196,8 @@ def _door_findings(settings: Settings, machine: Machine) -> list[Finding]:
             )
         )
     elif machine.addresses:
-        url = f"http://{machine.addresses[0]}:{settings.port}"
+        scheme = "https" if settings.tls_cert else "http"
+        url = f"{scheme}://{machine.addresses[0]}:{settings.port}"
         findings.append(
             Finding(Mark.GOOD, t("Other PCs reach this server at {url}, if the firewall lets them in.", url=url))
         )
@@ -286,7 +301,8 @@ def _torch_findings(settings: Settings, found: dict[str, Any]) -> list[Finding]:
     ]
     findings = [Finding(Mark.GOOD, t("torch {version}", version=build.version))]
     try:
-        precision = choose_precision(settings.device, settings.dtype, cards[0] if cards else None, build)
+        wanted = next((card for card in cards if card.index == card_index(settings.device)), None)
+        precision = choose_precision(settings.device, settings.dtype, wanted, build)
     except SettingsError as error:
         return [*findings, Finding(Mark.BAD, str(error))]
     findings.append(
@@ -301,7 +317,7 @@ def _torch_findings(settings: Settings, found: dict[str, Any]) -> list[Finding]:
         )
     )
     if precision.device != "cpu":
-        findings += _card_findings(found["cards"][0])
+        findings += _card_findings(next(c for c in found["cards"] if c["index"] == card_index(settings.device)))
     return findings
 
 

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -44,6 +45,10 @@ RESTART_DELAYS_S = (0.0, 2.0, 5.0, 15.0, 60.0)
 """Pause before the n-th new worker in a row that never became ready; the last one repeats."""
 STOP_PATIENCE_S = 5.0
 RETRY_AFTER_S = 5
+LOAD_SILENCE_S = 4 * 3600.0
+"""Longest step of a load: 5 GB over a slow line."""
+MOST_DEATHS_FROM_OUTSIDE = 6
+"""Workers killed with one and the same text, over all its requests: then the text itself is the cause (memory)."""
 WATCH_S = 0.5
 """How often running lines are looked at for their budget."""
 
@@ -108,11 +113,12 @@ class _Worker:
     process: subprocess.Popen[bytes]
     inbox: asyncio.Queue[tuple[dict[str, Any], bytes] | None]
     """Frames from the worker; None once it has gone."""
+    outbox: queue.SimpleQueue[dict[str, Any] | None]
+    """Frames to the worker; None closes its standard input."""
 
-    def send(self, header: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(PipeClosed):  # its death arrives in the inbox
-            write_frame(self.process.stdin, header)
+    def send(self, header: dict[str, Any] | None) -> None:
+        """Never blocks: a worker that is stuck and reads nothing must not stop the parent that is to kill it."""
+        self.outbox.put(header)
 
 
 def restart_delay_s(failures: int) -> float:
@@ -161,6 +167,8 @@ class Supervisor:
         self._numbers = 0
         self._last_client = ""
         self._deaths: deque[float] = deque()
+        self._killed_with: Counter[str] = Counter()
+        """Deaths from outside by text; a text that is spoken is forgotten."""
         self._over_budget = False
         self._wake = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
@@ -306,7 +314,7 @@ class Supervisor:
 
     async def _until_ready(self, worker: _Worker) -> bool:
         """False when the worker ended first."""
-        while frame := await worker.inbox.get():
+        while frame := await self._next_while_loading(worker):
             header, _ = frame
             if header["is"] == "step":
                 self.step = header["text"]
@@ -322,6 +330,16 @@ class Supervisor:
                 self._give_up(header["sentence"])
                 return False
         return False
+
+    async def _next_while_loading(self, worker: _Worker) -> tuple[dict[str, Any], bytes] | None:
+        """None when the worker has ended, or has said nothing for so long that it never will."""
+        try:
+            return await asyncio.wait_for(worker.inbox.get(), LOAD_SILENCE_S)
+        except TimeoutError:
+            log.error("the worker said nothing for %d s while loading; it is replaced", LOAD_SILENCE_S)
+            self._over_budget = True
+            worker.process.kill()
+            return None
 
     def _give_up(self, sentence: str) -> None:
         self.phase = Phase.UNUSABLE
@@ -391,6 +409,7 @@ class Supervisor:
         if header["is"] != "cancelled":
             self._count(header)
             self._deaths.clear()
+            self._killed_with.pop(job.line.text, None)
             if header["is"] == "done":
                 self.speed.learn(job.waiting.weight, time.monotonic() - job.started)
             self._deliver(job, header, body)
@@ -477,7 +496,11 @@ class Supervisor:
                 self._fail(job, NarratorError(Code.POISON_INPUT))
         elif death is Death.OUTSIDE:
             job.deaths_from_outside += 1
-            if job.deaths_from_outside >= MOST_DEATHS_SEEN:
+            self._killed_with[job.line.text] += 1
+            if self._killed_with[job.line.text] >= MOST_DEATHS_FROM_OUTSIDE:
+                self.counts["poison"] += 1
+                self._fail(job, NarratorError(Code.POISON_INPUT))
+            elif job.deaths_from_outside >= MOST_DEATHS_SEEN:
                 self._fail(job, Unavailable(Code.WORKER_DIED, RETRY_AFTER_S))
 
     def _fail(self, job: _Job, error: NarratorError) -> None:
@@ -505,14 +528,15 @@ class Supervisor:
         # Threads and not asyncio's pipes: those need one kind of event loop on Windows and another elsewhere.
         threading.Thread(target=_read_frames, args=(process.stdout, tell), daemon=True).start()
         threading.Thread(target=_log_lines, args=(process.stderr,), daemon=True).start()
+        outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        assert process.stdin is not None
+        threading.Thread(target=_write_frames, args=(process.stdin, outbox), daemon=True).start()
         log.info("worker %d started", process.pid)
-        return _Worker(process, inbox)
+        return _Worker(process, inbox, outbox)
 
     async def _end_worker(self, worker: _Worker) -> int:
         """Its exit code. Waits a little, then kills."""
-        assert worker.process.stdin is not None
-        with contextlib.suppress(OSError):
-            worker.process.stdin.close()  # tells the worker to end
+        worker.send(None)  # tells the worker to end
         try:
             return await asyncio.to_thread(worker.process.wait, STOP_PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -531,6 +555,13 @@ def _read_frames(stream: IO[bytes], tell: Callable[[tuple[dict[str, Any], bytes]
                 tell(read_frame(stream))
         except PipeClosed:
             tell(None)
+
+
+def _write_frames(stream: IO[bytes], outbox: queue.SimpleQueue[dict[str, Any] | None]) -> None:
+    # Closing flushes, which fails on a pipe whose reader has gone; its death arrives in the inbox.
+    with contextlib.suppress(PipeClosed, OSError), stream:
+        while (header := outbox.get()) is not None:
+            write_frame(stream, header)
 
 
 def _log_lines(stream: IO[bytes]) -> None:

@@ -29,6 +29,7 @@ from server.messages import use_language
 from server.pipe import PipeClosed, read_frame, write_frame
 from server.suffix import dummy_for
 from server.take import Line, LineTakes, TakeSettings, sound_fingerprint
+from server.text import normalise
 
 EXIT_ASKED = 0
 EXIT_UNUSABLE = 40
@@ -171,7 +172,11 @@ class Desk:
     def _is_calibrated(self, request: dict[str, Any]) -> bool:
         if self.settings.cut == "reference":
             return True
-        dummy = dummy_for(request["language"], request["text"], self.settings.dummy_suffix)
+        try:
+            text = normalise(request["text"], request["language"])  # the dummy is chosen by what is spoken
+        except NarratorError:
+            return True  # to be refused, which needs no calibration
+        dummy = dummy_for(request["language"], text, self.settings.dummy_suffix)
         return self.calibration.knows(dummy, request["language"])
 
     def _begin(self, request: dict[str, Any]) -> None:
@@ -181,6 +186,12 @@ class Desk:
             takes = LineTakes(line, self.settings, self.calibration)
         except NarratorError as error:
             self._refuse(request["id"], error)
+            return
+        except Exception as error:  # calibration uses the engine: whatever breaks there, this request is answered
+            traceback.print_exc()
+            if is_beyond_use(error):
+                _end(EXIT_ENGINE_BROKEN)
+            self._close(request["id"], {"is": "failed", "code": Code.INTERNAL, "params": {}})
             return
         self._open[request["id"]] = _Open(takes, time.perf_counter())
         self._again.append(request["id"])

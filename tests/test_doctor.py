@@ -97,6 +97,25 @@ def test_the_takes_of_the_dummy_are_shown_with_their_match(
         assert [m for sentence, m in shown.items() if "takes of the dummy" in sentence] == [mark], shown
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"tls_cert": "/nope.pem", "tls_key": "/nope.key"}, "nope.pem"), ({"dummy_suffix": "..."}, "DUMMY_SUFFIX")],
+)
+def test_what_serve_would_refuse_doctor_names(
+    settings: dict[str, str], named: str, reference_clip: ReferenceClip, tiny_checkpoint: Path
+) -> None:
+    torch = {"torch": "2.13.0+cpu", "cuda": None, "cards": []}
+    shown = bad(found(torch, reference_clip, tiny_checkpoint, device="cpu", **settings))
+    assert len(shown) == 1 and named in shown[0]
+
+
+def test_the_card_that_is_asked_for_is_the_one_judged(reference_clip: ReferenceClip, tiny_checkpoint: Path) -> None:
+    old = card(name="GTX 750", capability=[5, 0])
+    torch = {"torch": "2.13.0+cu126", "cuda": "12.6", "cards": [old, card(index=1)]}
+    assert bad(found(torch, reference_clip, tiny_checkpoint, device="cuda:1")) == []
+    assert len(bad(found(torch, reference_clip, tiny_checkpoint, device="cuda:0"))) == 1
+
+
 def test_the_probe_tells_what_torch_sees_here() -> None:
     probed = run_probe()
     assert probed["torch"].startswith("2.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
@@ -323,6 +324,68 @@ def test_an_idle_worker_gives_its_memory_back_and_the_next_line_wakes_a_new_one(
         assert subject.restarts == 0
 
     during(lambda: supervisor(tmp_path, HONEST, idle_minutes=0.01), check)
+
+
+def test_a_stuck_worker_that_reads_nothing_does_not_stop_the_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame larger than the pipe's buffer to a stopped worker blocked the loop, and with it the watchdog."""
+    monkeypatch.setattr("server.batcher.BUDGET_FLOOR_S", 1.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        await subject.speak(LINE)
+        assert subject._worker is not None
+        subject._worker.process.send_signal(signal.SIGSTOP)
+        large = asyncio.create_task(subject.speak(Line("가" + "\u200b" * 100_000, "Korean", 1)))
+        ticks = 0
+        while not large.done():
+            await asyncio.sleep(0.05)
+            ticks += 1
+        with pytest.raises(NarratorError) as error:
+            await large
+        assert error.value.code is Code.DEADLINE
+        assert ticks > 5, "the loop went on"
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+
+    during(lambda: supervisor(tmp_path, HONEST), check)
+
+
+def test_a_text_with_which_workers_are_killed_for_ever_is_refused_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system kills for memory with signal 9: a client that asks again must not do so all night."""
+    monkeypatch.setattr("server.supervisor.MOST_DEATHS_WITHOUT_SPEECH", 100)
+    killed = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if request["text"] == "huge":
+            os.kill(os.getpid(), 9)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        codes = []
+        for _ in range(3):
+            with pytest.raises(NarratorError) as error:
+                await subject.speak(Line("huge", "Korean", 1))
+            codes.append(error.value.code)
+        assert codes == [Code.WORKER_DIED, Code.WORKER_DIED, Code.POISON_INPUT]
+        assert (await subject.speak(LINE)).wav == b"by worker 7"
+
+    during(lambda: supervisor(tmp_path, killed), check)
+
+
+def test_a_load_that_says_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.supervisor.LOAD_SILENCE_S", 0.5)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+
+    during(lambda: supervisor(tmp_path, "if born == 1: time.sleep(60)" + HONEST), check)
 
 
 @pytest.mark.parametrize(

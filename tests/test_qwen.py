@@ -1,4 +1,7 @@
-"""The qwen engine on the real qwen-tts package, with a tiny random model on the CPU."""
+"""The qwen engine on the real qwen-tts package, with a tiny random model on the CPU: the stock loop.
+
+test_loop_engine.py has the loop of our own.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,7 @@ def settings(tiny_checkpoint: Path, reference_clip: ReferenceClip, tmp_path: Pat
         ref_audio=str(reference_clip.path),
         ref_text=reference_clip.text,
         device="cpu",
+        loop="stock",
         prompt_dir=str(tmp_path / "prompts"),
     )
 
@@ -53,6 +57,7 @@ def engine(
             ref_audio=str(reference_clip.path),
             ref_text=reference_clip.text,
             device="cpu",
+            loop="stock",
             prompt_dir=str(tmp_path_factory.mktemp("prompts")),
         ),
         lambda _phrase: None,
@@ -297,7 +302,7 @@ def test_opening_announces_each_step_and_keeps_off_the_network(
     open_engine(settings, said.append)
     assert said == [
         "importing torch and qwen-tts",
-        "DEVICE=cpu: float32, slower than real time by far.",
+        "DEVICE=cpu: float32, far slower than real time.",
         "loading the model",
         "making the voice clone prompt",
     ]

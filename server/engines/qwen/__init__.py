@@ -23,6 +23,10 @@ def open_qwen(settings: EngineSettings, announce: Announce) -> Engine:
     announce(t("importing torch and qwen-tts"))
     import_qwen_tts()
 
-    from server.engines.qwen.engine import QwenEngine
+    if settings.loop == "stock":
+        from server.engines.qwen.engine import QwenEngine
 
-    return QwenEngine.open(settings, announce)
+        return QwenEngine.open(settings, announce)
+    from server.engines.qwen.batched import open_batched
+
+    return open_batched(settings, announce)

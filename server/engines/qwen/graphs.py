@@ -1,0 +1,93 @@
+"""A frame of the whole batch as one CUDA graph: one launch instead of a thousand. The eager path is always there.
+
+On a GTX 1060 under Windows a launch costs 10 to 20 microseconds, and a frame has some 1,500 of them: as a graph it has
+one. A graph replays fixed addresses and shapes, so there is one for each number of rows and each width of attention
+that comes up; the batch's tensors are the same ones all the time. Whatever fails while a graph is captured, an old
+driver or memory, the eager path is taken for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from server.engines.qwen.imports import one_line
+from server.messages import t
+
+if TYPE_CHECKING:
+    from server.engines.qwen.batch import Batch
+
+ROW_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128)
+WARM_UPS = 2
+"""Before a capture: cuBLAS allocates its workspaces in the first run, which a capture does not allow."""
+LONGEST_TRAILING = 1
+"""Text that is fed along with the speech changes shapes from row to row; narration never uses that layout."""
+
+
+class FrameRunner:
+    """Runs a batch's frame: eagerly, or as a graph where there is CUDA."""
+
+    def __init__(self, batch: Batch, use_graphs: bool, announce: Callable[[str], None]) -> None:
+        self.batch, self.use_graphs, self.announce = batch, use_graphs, announce
+        self._graphs: dict[tuple[int, int], Any] = {}
+        self._noise = torch.zeros_like(batch.noise[:, 0])
+        self._codes = torch.zeros_like(batch.codes[:, 0])
+        self._pool: Any = None
+
+    def rows_for(self, rows: int) -> int:
+        """How many slots a frame of so many rows runs over."""
+        if not self.use_graphs:
+            return rows
+        return min(next((size for size in ROW_BUCKETS if size >= rows), rows), len(self.batch.slots))
+
+    def forget(self) -> None:
+        """After keys and values moved to other addresses."""
+        self._graphs.clear()
+
+    def frame(self, rows: int, width: int, noise: Tensor) -> Tensor:
+        """The frame's codes, (rows, code groups)."""
+        if not self.use_graphs or self.batch.trailing.shape[1] > LONGEST_TRAILING:
+            return self.batch.frame(rows, width, noise)
+        self._noise[:rows] = noise
+        graph = self._graphs.get((rows, width))
+        if graph is None:
+            graph = self._captured(rows, width)
+            if graph is None:
+                return self.batch.frame(rows, width, noise)
+            self._graphs[rows, width] = graph
+        graph.replay()
+        return self._codes[:rows]
+
+    def _captured(self, rows: int, width: int) -> Any:
+        """The graph, the batch being as before; None, and eager from then on, when it cannot be captured."""
+        before = [tensor.clone() for tensor in self.batch.changed_by_a_frame()]
+        try:
+            return self._capture(rows, width)
+        except RuntimeError as error:
+            self.use_graphs = False
+            self._graphs.clear()
+            self.announce(
+                t("CUDA graphs cannot be used ({reason}); speaking goes on without, slower.", reason=one_line(error))
+            )
+            return None
+        finally:
+            # Warming up spoke real frames; their keys and values will be written over.
+            for tensor, value in zip(self.batch.changed_by_a_frame(), before, strict=True):
+                tensor.copy_(value)
+
+    def _capture(self, rows: int, width: int) -> Any:
+        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                self._codes[:rows] = self.batch.frame(rows, width, self._noise[:rows])
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            self._codes[:rows] = self.batch.frame(rows, width, self._noise[:rows])
+        self._pool = self._pool or graph.pool()
+        return graph

@@ -21,7 +21,9 @@ def split_precision(model: Any, predictor: torch.dtype) -> None:
     The speaker encoder goes to float32: it runs once per voice, and the voice clone prompt then does not depend on the
     card. Changes no number where all formats are float32 already.
     """
-    model.talker.code_predictor.to(predictor)
+    # Not where it is in that format already: `to` would round its rotary frequencies too, which stock keeps in float32.
+    if next(model.talker.code_predictor.parameters()).dtype != predictor:
+        model.talker.code_predictor.to(predictor)
     model.speaker_encoder.to(torch.float32)
     cast_at_borders(model)
 

@@ -97,3 +97,12 @@ def test_without_a_card_qwen_refuses_to_start_unless_cpu_was_said(
         said = server.log.read_text("utf-8")
     assert "DEVICE=cpu" in said
     assert "Traceback" not in said
+
+
+def test_noise_instead_of_speech_is_doubtful_and_its_retakes_are_bounded(server: RunningServer) -> None:
+    """The random model speaks noise, in which no dummy can be found: delivered, but as what it is."""
+    answer = server.speak("오늘은 아무 말도 알아들을 수 없는 날입니다.", seed=9)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-doubtful"] == "yes"
+    assert float(answer.headers["x-cut-confidence"]) < 0.9
+    assert 1 < int(answer.headers["x-takes"]) <= 20

@@ -20,6 +20,7 @@ from client.runs import UnfinishedRun
 from client.script import ScriptError
 from client.settings import ClientSettings, load_client_settings
 from server import console
+from server.contract import MAX_SEED
 from server.messages import t
 
 KNOWN_ERRORS: tuple[type[Exception], ...] = (ClientError, ScriptError, NameRefused)
@@ -127,7 +128,10 @@ def build() -> typer.Typer:
         draft: Annotated[bool, draft_option] = False,
         local: Annotated[bool, local_option] = False,
         seed: Annotated[
-            int | None, typer.Option("--seed", help=t("The seed of the take; another one sounds different."))
+            int | None,
+            typer.Option(
+                "--seed", help=t("The seed of the take; another one sounds different."), callback=checked_seed
+            ),
         ] = None,
         out: Annotated[Path | None, typer.Option("--out", help=t("Save the WAV here and play nothing."))] = None,
         server: Annotated[str, server_option] = "",
@@ -182,13 +186,31 @@ def _with_server(
         return command(settings, lambda: None)
     from client.local import died_sentence, local_server, wait_until_listening
 
-    log = Path(tempfile.gettempdir()) / f"narrate-server-{os.getpid()}.log"
-    with local_server(log, engine="draft" if draft else "") as there:
-        wait_until_listening(there, log)
-        own = ClientSettings(there.address, there.key, settings.output)
-        code = command(own, lambda: died_sentence(there, log))
-    log.unlink(missing_ok=True)
-    return code
+    # A name that nobody can guess: in a shared folder for temporary files somebody could lay a link there.
+    handle, name = tempfile.mkstemp(prefix="narrate-server-", suffix=".log")
+    os.close(handle)
+    log, is_told_of = Path(name), False
+    try:
+        with local_server(log, engine="draft" if draft else "") as there:
+            wait_until_listening(there, log)
+            own = ClientSettings(there.address, there.key, settings.output)
+            try:
+                return command(own, lambda: died_sentence(there, log))
+            finally:
+                is_told_of = there.process.poll() is not None
+    except ClientError as error:
+        is_told_of |= name in str(error)
+        raise
+    finally:
+        if not is_told_of:
+            log.unlink(missing_ok=True)
+
+
+def checked_seed(seed: int | None) -> int | None:
+    """Raises ClientError: of a usage error typer's own reason is not shown."""
+    if seed is not None and not 0 <= seed <= MAX_SEED:
+        raise ClientError(t("The seed {seed} is not a whole number from 0 to {limit}.", seed=seed, limit=MAX_SEED))
+    return seed
 
 
 def again_command() -> str:

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,10 +23,21 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from client import play, runs
+from client import files, play, runs
 from client.api import Speech, Voice, VoiceServer
 from client.awake import kept_awake, power_warnings, read_power
-from client.errors import EXIT_PARTIAL, ClientError, DiskUnusable, DraftRefused, FolderBusy, VoiceChanged
+from client.errors import (
+    EXIT_PARTIAL,
+    ClientError,
+    DiskUnusable,
+    DraftRefused,
+    FolderBusy,
+    LineRefused,
+    ScriptReplaced,
+    ServerAway,
+    ServerBusy,
+    VoiceChanged,
+)
 from client.estimate import expected_seconds
 from client.manifest import MANIFEST, Manifest, Records, ScriptRecord, Source, age_key, read_all_records, read_records
 from client.names import safe_project_name
@@ -36,6 +48,7 @@ from client.project import (
     ProjectFolder,
     choose_folder,
     folder_name,
+    is_same_script,
     new_project,
     now,
     script_sha256,
@@ -50,7 +63,7 @@ from client.settings import ClientSettings
 from client.transport import WatchedTransport
 from server.console import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, complain
 from server.console import say as say_line
-from server.contract import LANGUAGES, Health, language_name
+from server.contract import LANGUAGES, MAX_TEXT_CHARS, Health, language_name
 from server.messages import t
 
 PROGRAM = f"overnight-narrator {version('overnight-narrator')}"
@@ -130,6 +143,15 @@ def need_key(settings: ClientSettings) -> None:
                 "server's PC), or use --local for a server on this PC."
             )
         )
+    strange = next((character for character in settings.key if not " " <= character <= "~"), None)
+    if strange is not None:  # no header can carry it
+        raise ClientError(
+            t(
+                "The key for the server holds the character {character}, which no key can have. Copy API_KEY from the "
+                "server's .env once more (NARRATE_KEY in .env, or --key).",
+                character=repr(strange),
+            )
+        )
 
 
 async def _run(
@@ -143,10 +165,15 @@ async def _run(
 ) -> int:
     stop = asyncio.Event()
     patience = Patience(report, options.wait_s, stop, reached=options.server_was_there, gone_for_good=gone)
-    with _ctrl_c(stop, report):
+    with _ctrl_c(stop, report, lambda: patience.asked > 0):
         async with VoiceServer(settings.server, settings.key, WatchedTransport()) as server:
             print(f"{PROGRAM}, {sys.platform}: {script.name}, {settings.server.rpartition('@')[2]}", file=log)
-            health = await ready_server(server, patience)
+            try:
+                health = await ready_server(server, patience)
+            except (ServerAway, ServerBusy, asyncio.CancelledError):
+                if not stop.is_set():
+                    raise
+                return EXIT_INTERRUPTED  # Ctrl-C while nothing was begun; it is said already
             check_draft(health, options.draft)
             folder, records = _open_folder(settings.output, options, script, project, health, report)
             with _alone_in(folder.path), _logged_in(folder, records is not None, log):
@@ -306,10 +333,15 @@ def resume(again: Callable[[runs.UnfinishedRun], int], known: tuple[type[Excepti
             runs.forget(folder, run.folder)
             continue
         try:
+            check_same_script(run)
             ended = again(run)
         except FolderBusy as error:  # somebody is finishing it already
             say_line(str(error))
             continue
+        except ScriptReplaced as error:
+            complain(str(error))
+            runs.forget(folder, run.folder)
+            ended = EXIT_PARTIAL
         except known as error:
             complain(str(error))
             ended = int(getattr(error, "exit_code", EXIT_ERROR))
@@ -317,6 +349,22 @@ def resume(again: Callable[[runs.UnfinishedRun], int], known: tuple[type[Excepti
             return ended
         code = ended or code
     return code
+
+
+def check_same_script(run: runs.UnfinishedRun) -> None:
+    """Raises ScriptReplaced when going on would put the recordings of another script into the folder."""
+    records = read_records(run.folder)
+    if records is None:
+        return
+    if not is_same_script(read_script(run.script, given_language(run.language)), records.manifest):
+        raise ScriptReplaced(
+            t(
+                "{script} holds another script now than {folder} was made from, so nothing was made, and this run is "
+                "forgotten. To go on in that folder all the same, use 'narrate run' with --into and this folder.",
+                script=run.script,
+                folder=run.folder,
+            )
+        )
 
 
 def script_record(script: Script) -> ScriptRecord:
@@ -438,9 +486,10 @@ def _into(options: RunOptions, script: Script, project: str, health: Health) -> 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """The operating system's lock, so a power cut leaves none behind. Raises ClientError when another run has it."""
+    """The operating system's lock, so a power cut leaves none behind. Raises FolderBusy when another run has it,
+    and DiskUnusable where none may be made."""
     locks = folder.parent / ".locks"
-    locks.mkdir(exist_ok=True)
+    files.patiently(lambda: locks.mkdir(exist_ok=True), locks)
     lock = FileLock(locks / f"{folder.name}.lock", timeout=0)
     try:
         lock.acquire()
@@ -448,6 +497,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
         raise FolderBusy(
             t("Another narrate is at work in {folder}. Wait for it, or stop it first.", folder=folder)
         ) from error
+    except OSError as error:
+        raise files.disk_error(error, Path(lock.lock_file)) from error
     try:
         yield
     finally:
@@ -455,7 +506,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _ctrl_c(stop: asyncio.Event, report: RunReport) -> Iterator[None]:
+def _ctrl_c(stop: asyncio.Event, report: RunReport, in_flight: Callable[[], bool]) -> Iterator[None]:
     """Ctrl-C once finishes the lines in flight, twice stops at once. SIGTERM is like the first."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -465,6 +516,9 @@ def _ctrl_c(stop: asyncio.Event, report: RunReport) -> Iterator[None]:
                 task.cancel()
             return
         stop.set()
+        if not in_flight():
+            report.note(t("Stopped."))
+            return
         report.note(
             t("Finishing the lines in flight; Ctrl-C once more stops at once. Finished files are kept either way.")
         )
@@ -534,13 +588,43 @@ def split(path: Path, language: str, as_json: bool) -> int:
             time=duration(total),
         )
     )
+    if too_long := [line for line, _ in rows if len(line.text) > MAX_TEXT_CHARS]:
+        say_line(
+            t(
+                "Too long for one request, which takes at most {limit} characters: {numbers}. Break these sentences "
+                "up, with a full stop or a new line.",
+                limit=MAX_TEXT_CHARS,
+                numbers=", ".join(f"{line.number:03}" for line in too_long),
+            )
+        )
     return EXIT_OK
+
+
+def check_out(file: Path) -> None:
+    """Raises ClientError where no file of this name can be written: better before a minute of speaking than after."""
+    if file.is_dir():
+        raise ClientError(
+            t(
+                "{file} is a folder. Give --out the name of a file, such as {example}.",
+                file=file,
+                example=file / "say.wav",
+            )
+        )
+    if not file.parent.is_dir():
+        raise ClientError(
+            t("There is no folder {folder}. Make it first, or give another name to --out.", folder=file.parent)
+        )
 
 
 def say(settings: ClientSettings, options: SayOptions, gone: Gone = lambda: None) -> int:
     need_key(settings)
+    if options.out is not None:
+        check_out(options.out)
     language = given_language(options.language) or detect_language(options.text)
-    speech, draft = asyncio.run(_speak_once(settings, options, language, gone))
+    try:
+        speech, draft = asyncio.run(_speak_once(settings, options, language, gone))
+    except LineRefused as error:  # what was typed is at fault, and not the server
+        raise ClientError(str(error)) from error
     if draft:
         say_line(t("This is DRAFT speech, a robot voice: not for publication."))
     say_line(
@@ -552,7 +636,10 @@ def say(settings: ClientSettings, options: SayOptions, gone: Gone = lambda: None
         )
     )
     if options.out is not None:
-        options.out.write_bytes(speech.wav)
+        try:
+            options.out.write_bytes(speech.wav)
+        except OSError as error:
+            raise files.disk_error(error, options.out) from error
         say_line(t("Saved: {file}", file=options.out.resolve()))
         return EXIT_OK
     with tempfile.TemporaryDirectory() as folder:
@@ -560,11 +647,19 @@ def say(settings: ClientSettings, options: SayOptions, gone: Gone = lambda: None
         file.write_bytes(speech.wav)
         if play.play(file):
             return EXIT_OK
-    raise ClientError(
-        t(
+    raise ClientError(not_played(play.players(sys.platform, shutil.which), play.known_players(sys.platform)))
+
+
+def not_played(tried: Sequence[play.Player], known: Sequence[play.Player]) -> str:
+    """Why nothing was heard. known: empty where the system plays by itself."""
+    if known and not tried:
+        return t(
             "This PC has no program that plays sound (looked for: {players}). Save it with --out FILE.wav.",
-            players=", ".join(command[0] for command in play.LINUX_PLAYERS),
+            players=", ".join(player[0] for player in known),
         )
+    return t(
+        "This PC could not play the sound (tried: {players}). Is a loudspeaker connected? Save it with --out FILE.wav.",
+        players=", ".join(player[0] for player in tried) or "Windows",
     )
 
 
@@ -584,9 +679,9 @@ def status(settings: ClientSettings, folder: Path | None, as_json: bool) -> int:
     if records is None:
         raise ClientError(t("{folder} has no project.json that can be read, so it is no project folder.", folder=path))
     manifest = records.manifest
-    files = ProjectFolder.of(path, records).files_by_sha256()
+    found = ProjectFolder.of(path, records).files_by_sha256()
     states = {
-        record.number: line_state(record.status, record.file in files.get(record.sha256, ()))
+        record.number: line_state(record.status, record.file in found.get(record.sha256, ()))
         for record in manifest.lines
     }
     done = [record for record in manifest.lines if states[record.number] == "made"]

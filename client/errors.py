@@ -4,6 +4,7 @@ ClientError            the command cannot go on
 +-- DraftRefused       the server speaks draft and nobody asked for it
 +-- VoiceChanged       this folder holds another voice
 +-- FolderBusy         another narrate is at work in this folder
++-- ScriptReplaced     the file of a remembered run holds another script now
 +-- RecordsLost        a folder holds recordings and nobody knows which sentence each one speaks
 +-- DiskUnusable       the folder cannot be written: full, read-only, gone
 |   +-- FileHeld       another program holds a file, and did not let go of it in time
@@ -44,6 +45,10 @@ class FolderBusy(ClientError):
 
 
 class RecordsLost(ClientError):
+    pass
+
+
+class ScriptReplaced(ClientError):
     pass
 
 

@@ -27,13 +27,13 @@ from client.errors import (
 from client.estimate import expected_seconds
 from client.manifest import LineRecord
 from client.project import PlannedLine, ProjectFolder, line_seed
-from server.contract import Health
+from server.contract import Code, Health
 from server.messages import t
 
 TAKES_PER_LINE = 3
 """Seeds tried before a line that the server could not speak counts as failed."""
 FAILURES_THAT_END = 3
-"""The first lines of a run that fail all in the same way: the fault is the server's and not theirs."""
+"""The first lines of a run at which the server itself breaks, all in the same way: the fault is not theirs."""
 OUTAGES_PER_LINE = 20
 """How often the connection may break at one line before it is left out: it may be what kills the server."""
 FIRST_PATIENCE_S = 120.0
@@ -76,6 +76,8 @@ class Patience:
     """Whether the server has answered before in this run."""
     gone_for_good: Callable[[], str | None] = lambda: None
     """A sentence when the server cannot come back: the process of --local has ended."""
+    asked: int = 0
+    """Requests for speech that are under way."""
     _away_since: float | None = None
     """On the monotonic clock: the PC's own may be put forward or back in the night."""
     _told: bool = False
@@ -101,6 +103,8 @@ class Patience:
         if isinstance(error, ServerBusy):
             pause = error.retry_after_s
         await _sleep_unless(self.stop, min(pause, max(0.1, self.limit() - waited)))
+        if self.stop.is_set():  # one more attempt could hang for as long as a connection takes
+            raise error
 
     def answered(self) -> None:
         self.reached = True
@@ -153,6 +157,11 @@ async def ready_server(server: VoiceServer, patience: Patience) -> Health:
         return health
 
     return await patiently(ask, patience)
+
+
+def is_servers_own(code: str) -> bool:
+    """A failure that says nothing of the line. Any other may be three hard sentences at the top of a script."""
+    return code == Code.INTERNAL or code.startswith("http_")
 
 
 def voice_of(health: Health) -> Voice:
@@ -245,7 +254,7 @@ class Run:
         self.outcome.failed.append(self.folder.save_failure(line.wanted.number, str(error), attempts))
         clock.done(expected_seconds(line.wanted.text, self.language))
         self.report.line_failed(line, str(error))
-        if isinstance(error, TakeRejected) and not self.outcome.made:
+        if isinstance(error, TakeRejected) and is_servers_own(error.code) and not self.outcome.made:
             self._faults.append(error.code)
             if self._faults.count(error.code) >= FAILURES_THAT_END:
                 self._end(
@@ -263,7 +272,7 @@ class Run:
         """The line's speech and how many takes it has had now. A bad take is followed by one with another seed."""
         attempt = line.attempts
         while True:
-            seed = line_seed(line.wanted.text, self.language, attempt)
+            seed = line_seed(line.wanted.text, self.language, attempt, line.occurrence)
             attempt += 1
             try:
                 speech = await self._take(line.wanted.text, seed)
@@ -301,6 +310,7 @@ class Run:
                 return speech
 
     async def _ask(self, text: str, seed: int) -> Speech:
+        self.patience.asked += 1
         try:
             return await self.server.speak(text, self.language, seed)
         except ClientError:
@@ -314,6 +324,8 @@ class Run:
                 ),
                 "answer_unreadable",
             ) from error
+        finally:
+            self.patience.asked -= 1
 
     def _same_voice(self, voice: Voice) -> None:
         """Raises VoiceChanged when the server was restarted with another voice in the middle of the run."""

@@ -8,30 +8,49 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-LINUX_PLAYERS = (
-    ("pw-play",),
-    ("paplay",),
-    ("aplay", "-q"),
-    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
-    ("play", "-q"),
-)
+Player = tuple[str, ...]
+"""A program with its options; the file's name comes behind it."""
+
+FFPLAY: Player = ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error")
+SOX: Player = ("play", "-q")
+LINUX_PLAYERS: tuple[Player, ...] = (("pw-play",), ("paplay",), ("aplay", "-q"), FFPLAY, SOX)
+MAC_PLAYERS: tuple[Player, ...] = (("afplay",), FFPLAY, SOX)
 
 
-def player_command(platform: str, which: Callable[[str], str | None]) -> tuple[str, ...] | None:
-    """The program to call with the file's name behind it; None where there is none. Windows plays by itself."""
-    if platform == "darwin":
-        return ("afplay",)
-    return next((command for command in LINUX_PLAYERS if which(command[0])), None)
+def known_players(platform: str) -> tuple[Player, ...]:
+    """In the order in which they are tried. Windows plays by itself."""
+    if platform == "win32":
+        return ()
+    return MAC_PLAYERS if platform == "darwin" else LINUX_PLAYERS
+
+
+def players(platform: str, which: Callable[[str], str | None]) -> tuple[Player, ...]:
+    """Those that this machine has."""
+    return tuple(player for player in known_players(platform) if which(player[0]))
 
 
 def play(file: Path) -> bool:
-    """False when this machine has nothing to play it with."""
+    """False when this machine has nothing that could play it."""
     if sys.platform == "win32":
-        import winsound
+        return _windows_played(file)
+    return any(_played(player, file) for player in players(sys.platform, shutil.which))
 
-        winsound.PlaySound(str(file), winsound.SND_FILENAME)
-        return True
-    command = player_command(sys.platform, shutil.which)
-    if command is None:
+
+def _windows_played(file: Path) -> bool:
+    if sys.platform != "win32":
         return False
-    return subprocess.run([*command, str(file)], check=False).returncode == 0
+    import winsound
+
+    try:
+        winsound.PlaySound(str(file), winsound.SND_FILENAME)
+    except RuntimeError:  # no sound device, or a service that is off
+        return False
+    return True
+
+
+def _played(player: Player, file: Path) -> bool:
+    # One that is installed may have no sound server to speak to; its complaint would only confuse.
+    try:
+        return subprocess.run([*player, str(file)], check=False, stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False

@@ -73,6 +73,8 @@ class PlannedLine:
     """Name that the recording's file has now; empty when there is none."""
     attempts: int
     """Takes that a line with this text has had before."""
+    occurrence: int = 0
+    """How many lines before it in the script say the very same."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,11 @@ def plan_lines(
         and (record.engine, record.model, record.voice) != (voice.engine, voice.model, voice.voice)
     )
     lines = []
+    said: Counter[str] = Counter()
     for line in wanted:
         kept, name = taken.get(line.number, (None, ""))
-        lines.append(PlannedLine(line, kept, name, attempts[line.text]))
+        lines.append(PlannedLine(line, kept, name, attempts[line.text], said[line.text]))
+        said[line.text] += 1
     kept_names = {name for _, name in taken.values()}
     known = {record.file for record in old} | {name for _, name in whole}
     present = {name for names in files.values() for name in names}
@@ -189,22 +193,29 @@ def plan_lines(
 
 def _whole_recordings(old: Sequence[LineRecord], files: Mapping[str, Sequence[str]]) -> list[tuple[LineRecord, str]]:
     """Finished records whose very file is still there, whatever its name; each file once."""
+    made = [(i, record) for i, record in enumerate(old) if record.status == "made" and record.sha256]
+    names: dict[int, str] = {}
     used: set[str] = set()
-    whole = []
-    for record in old:
-        if record.status != "made" or not record.sha256:
-            continue
-        names = [name for name in files.get(record.sha256, ()) if name not in used]
-        if names:
-            name = record.file if record.file in names else names[0]
-            used.add(name)
-            whole.append((record, name))
-    return whole
+    # Two recordings may have the same bytes: none may take what lies under the other's own name.
+    for i, record in made:
+        if record.file in files.get(record.sha256, ()) and record.file not in used:
+            names[i] = record.file
+            used.add(record.file)
+    for i, record in made:
+        free = [name for name in files.get(record.sha256, ()) if name not in used]
+        if i not in names and free:
+            names[i] = free[0]
+            used.add(free[0])
+    return [(record, names[i]) for i, record in made if i in names]
 
 
-def line_seed(text: str, language: str, attempt: int) -> int:
-    """The same for the same sentence and attempt, so that a line made again after a crash is the same take."""
-    digest = hashlib.sha256(f"{language}\0{text}\0{attempt}".encode("utf-8", "surrogatepass")).digest()
+def line_seed(text: str, language: str, attempt: int, occurrence: int = 0) -> int:
+    """The same for the same sentence and attempt, so that a line made again after a crash is the same take.
+
+    occurrence: how often the script has said the sentence before; each time is a take of its own.
+    """
+    words = f"{language}\0{text}\0{attempt}" + (f"\0{occurrence}" if occurrence else "")
+    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:4]) % (MAX_SEED + 1)
 
 

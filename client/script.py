@@ -2,7 +2,7 @@
 
 What is spoken and what is not:
 
-    # Heading            not spoken; labels the first sentence after it (in .txt and .md)
+    # Heading            not spoken; labels the first sentence after it (in .txt and .md, with a space after the #)
     [label] Sentence.    the label is not spoken; it wins over the heading
     // comment           not spoken, at the start of a line of a .txt file
     (empty line)         a new paragraph
@@ -334,7 +334,8 @@ class _Reader:
         return _Passage(text, label, self.paragraph, self.heading, source_line)
 
 
-_HEADING = re.compile(r"\s{0,3}#{1,6}(?!#)\s*(.*?)\s*#*\s*")
+_HEADING = re.compile(r"\s{0,3}#{1,6}(?:\s+(.*?))?(?:\s+#+)?\s*")
+"""CommonMark's rule: without the space, `#1` and `#tag` are words of the sentence."""
 _LABEL = re.compile(rf"\s*\[([^\[\]]{{1,{MAX_LABEL_CHARS}}})\](?![(:\[])\s*(.*)", re.DOTALL)
 
 
@@ -354,7 +355,7 @@ def _text_passages(text: str) -> Iterator[_Passage]:
         if line.lstrip().startswith("//"):
             continue
         if heading := _HEADING.fullmatch(line):
-            reader.begin_heading(heading[1])
+            reader.begin_heading(heading[1] or "")
             continue
         label, rest = _label_and_rest(line)
         reader.label = label or reader.label
@@ -391,7 +392,7 @@ def _markdown_passages(text: str) -> Iterator[_Passage]:
             reader.begin_heading(_without_marks(run[0]).strip())
             run.clear()
             continue
-        heading = re.fullmatch(r"\s{0,3}#{1,6}(?:\s+(.*?))?(?:\s+#+)?\s*", line)
+        heading = _HEADING.fullmatch(line)
         if heading or not line.strip() or _RULE.fullmatch(line):
             yield from finish()
             reader.close_paragraph()

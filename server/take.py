@@ -15,7 +15,7 @@ from server.calibration import Calibration
 from server.checks import take_fault
 from server.contract import MAX_SEED, Code
 from server.cut import Cut, find_cut, finish, reference_cut
-from server.engines import Engine, EngineFacts, Row
+from server.engines import EngineFacts, Row
 from server.errors import NarratorError, TakeFailed
 from server.suffix import Dummy, dummy_for, join
 from server.text import normalise
@@ -151,22 +151,6 @@ class LineTakes:
             cut,
             doubtful=self.settings.cut != "reference" and not is_good(cut, self.settings.confidence),
         )
-
-
-def make_take(engine: Engine, line: Line, settings: TakeSettings, calibration: Calibration | None = None) -> Take:
-    """The first good take of a line, else the best of all, marked doubtful; one line at a time.
-
-    Raises TextRefused, or NarratorError(take_failed) when no take could be used at all.
-    """
-    takes = LineTakes(line, settings, calibration)
-    while True:
-        row = takes.row()
-        try:
-            spoken: Audio | TakeFailed = engine.speak(row.text, row.language, row.seed)
-        except TakeFailed as failure:
-            spoken = failure
-        if (take := takes.add(spoken)) is not None:
-            return take
 
 
 def cutter(

@@ -17,8 +17,8 @@ from faulty_proxy import Fault, How, faulty_proxy
 from odd_server import Answer, OddServer, audio_of
 
 from client import narrate
-from client.api import VoiceServer
-from client.errors import DiskUnusable, ServerError
+from client.api import Speech, VoiceServer
+from client.errors import DiskUnusable, ServerAway, ServerError
 from client.manifest import LineRecord, ScriptRecord
 from client.narrate import Outcome, Patience, Run, ready_server, voice_of
 from client.project import PlannedLine, ProjectFolder, WantedLine, new_project
@@ -213,12 +213,79 @@ def test_a_line_that_the_server_refuses_for_good_is_asked_once_and_stops_no_othe
 
 def test_three_lines_that_fail_alike_at_the_start_end_the_run_with_a_sentence(server: OddServer, night: Night) -> None:
     server.in_flight = 1
-    server.otherwise = odd.problem(Code.TAKE_FAILED, takes=3, reason="frame cap")
+    server.otherwise = odd.problem(Code.INTERNAL, request_id="r77")
     outcome = night.run(server)
     assert isinstance(outcome.ended_by, ServerError)
-    assert "first 3 lines" in str(outcome.ended_by) and "frame cap" in str(outcome.ended_by)
+    assert "first 3 lines" in str(outcome.ended_by) and "r77" in str(outcome.ended_by)
     assert len(outcome.failed) == 3
     assert set(server.asked) == set(TEXTS[:3]), "the others are not even tried"
+
+
+@pytest.mark.parametrize(
+    "answer", [odd.problem(Code.TAKE_FAILED, takes=3, reason="frame cap"), odd.half_wav, odd.someone_elses]
+)
+def test_three_hard_sentences_at_the_top_of_a_script_cost_nobody_else_the_night(
+    server: OddServer, night: Night, answer: Callable[[str], Answer]
+) -> None:
+    """They ended the run, every night anew, as if the server were broken."""
+    server.in_flight = 1
+    for text in TEXTS[:3]:
+        server.answers[text] = [answer] * 3
+    outcome = night.run(server)
+    assert outcome.ended_by is None
+    assert [record.number for record in outcome.failed] == [1, 2, 3]
+    night.is_right(without=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("code", "servers"),
+    [
+        (Code.INTERNAL, True),
+        ("http_500", True),
+        (Code.TAKE_FAILED, False),
+        (Code.DEADLINE, False),
+        ("broken_wav", False),
+    ],
+)
+def test_only_what_says_nothing_of_the_line_is_the_servers_own_fault(code: str, servers: bool) -> None:
+    assert narrate.is_servers_own(code) is servers
+
+
+def test_the_same_sentence_twice_is_asked_for_with_two_seeds(
+    server: OddServer, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lines had the very same take: a "yes" that is heard twice sounded like a copy."""
+    seeds: list[int | None] = []
+    speak = VoiceServer.speak
+
+    async def heard(self: VoiceServer, text: str, language: str, seed: int | None = None) -> Speech:
+        seeds.append(seed)
+        return await speak(self, text, language, seed)
+
+    monkeypatch.setattr(VoiceServer, "speak", heard)
+    night.run(server, ["네.", "네."])
+    assert len(seeds) == 2 and len(set(seeds)) == 2
+
+
+def test_who_stops_while_the_server_is_away_waits_for_no_further_attempt(
+    server: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more attempt may hang for as long as a connection takes."""
+
+    async def asked() -> int:
+        stop, told, attempts = asyncio.Event(), Told(), 0
+        told.on_wait = stop.set
+
+        async def ask() -> None:
+            nonlocal attempts
+            attempts += 1
+            raise ServerAway("away")
+
+        with pytest.raises(ServerAway):
+            await narrate.patiently(ask, Patience(told, 60.0, stop))
+        return attempts
+
+    assert asyncio.run(asked()) == 1
 
 
 def test_once_a_line_is_made_failures_are_the_lines_own(server: OddServer, night: Night) -> None:

@@ -80,6 +80,25 @@ def test_the_same_sentence_twice_has_two_files(folder: Folder) -> None:
     assert folder.old() == ["audio of 네 by aaaa"]
 
 
+def test_of_two_recordings_with_the_same_bytes_each_keeps_the_file_of_its_own_name(tmp_path: Path) -> None:
+    """Line 2 took line 3's file, so 003 was renamed to 002 and line 3 was made again."""
+    folder = Folder(tmp_path / "p", named=False)
+    folder.open(["가", "네", "네"])
+    folder.make()
+    (folder.path / "002.wav").unlink()
+    folder.open(["가", "네", "네"])
+    assert [line.wanted.number for line in folder.to_make] == [2]
+    assert set(folder.wavs()) == {"001.wav", "003.wav"}
+
+
+def test_the_same_sentence_again_is_another_take_and_the_first_keeps_its_seed(folder: Folder) -> None:
+    """Two identical sentences had one seed, so they were one take, byte for byte."""
+    folder.open(["네", "가", "네", "네"])
+    assert [line.occurrence for line in folder.to_make] == [0, 0, 1, 2]
+    assert len({line_seed("네", "Korean", 0, occurrence) for occurrence in range(3)}) == 3
+    assert line_seed("네", "Korean", 0, 0) == 916031229, "folders that are there go on unchanged"
+
+
 def test_a_file_that_is_not_whole_is_made_again(folder: Folder) -> None:
     folder.open(["가", "나"])
     folder.make()

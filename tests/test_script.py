@@ -35,6 +35,14 @@ def test_a_heading_labels_the_first_sentence_after_it_and_is_not_spoken() -> Non
     )
 
 
+@pytest.mark.parametrize("markdown", [False, True])
+def test_a_hash_without_a_space_is_spoken(markdown: bool) -> None:
+    """`#1` and a hashtag at the start of a line were taken for headings and left out of the recording."""
+    assert spoken("#1 순위는 서울입니다.\n\n#해시태그 하나.", markdown) == ["#1 순위는 서울입니다.", "#해시태그 하나."]
+    assert spoken("## 제목 ##\n하나.\n#\n둘.", markdown) == ["하나.", "둘."]
+    assert labels("# C#\n하나.", markdown) == ["C#"]
+
+
 def test_a_label_in_brackets_wins_over_the_heading() -> None:
     assert labels("# 제목\n[본문시작] 하나. 둘.\n셋.") == ["본문시작", "", ""]
     assert labels("[요약]\n\n하나.") == ["요약"]

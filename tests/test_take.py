@@ -11,12 +11,25 @@ from server.audio import Audio
 from server.calibration import Calibration
 from server.contract import MAX_SEED
 from server.cut import Cut, Evidence
-from server.engines import EngineFacts, EngineSettings
+from server.engines import Engine, EngineFacts, EngineSettings
 from server.engines.draft import DraftEngine, open_draft, true_gap
 from server.errors import NarratorError, TakeFailed, TextRefused
 from server.suffix import dummy_for, join
-from server.take import Line, TakeSettings, is_good, make_take, retake_seed, sound_fingerprint
+from server.take import Line, LineTakes, Take, TakeSettings, is_good, retake_seed, sound_fingerprint
 from server.text import normalise
+
+
+def make_take(engine: Engine, line: Line, settings: TakeSettings, calibration: Calibration | None = None) -> Take:
+    """One line with an engine that speaks one at a time, as the worker's desk does it."""
+    takes = LineTakes(line, settings, calibration)
+    while True:
+        row = takes.row()
+        try:
+            spoken: Audio | TakeFailed = engine.speak(row.text, row.language, row.seed)
+        except TakeFailed as failure:
+            spoken = failure
+        if (take := takes.add(spoken)) is not None:
+            return take
 
 
 @pytest.fixture(scope="module")

@@ -520,6 +520,52 @@ def test_resume_leaves_alone_what_is_being_made_and_goes_on_after_one_that_canno
     assert process.returncode == 0, out
 
 
+def test_resume_speaks_no_other_script_into_the_folder_of_an_unfinished_one(narrator: Narrator) -> None:
+    """The file was replaced by another script in the meantime; its lines went into the old folder."""
+    script = narrator.script(LONG)
+    process = narrator.start("run", script, "--draft")
+    wait_for_wavs(narrator, 1)
+    process.kill()
+    process.communicate()
+    narrator.script("완전히 다른 글입니다.\n정말 다릅니다.")
+    before = narrator.wavs()
+    resumed = narrator.run("resume", "--all")
+    assert resumed.returncode == 3, resumed.stdout + resumed.stderr
+    assert str(narrator.project()) in resumed.stderr and script in resumed.stderr and "--into" in resumed.stderr
+    assert narrator.wavs() == before
+    assert "No run of yours" in narrator.run("resume", "--all").stdout, "and it is forgotten"
+
+
+def test_ctrl_c_while_no_server_is_there_ends_as_stopped(tmp_path: Path) -> None:
+    """It ended with 4 as if the server were at fault, and promised to finish lines that nobody had begun."""
+    narrator = Narrator(tmp_path)
+    address = f"127.0.0.1:{free_port()}"
+    process = narrator.start("run", narrator.script(KOREAN), "--draft", "--server", address, "--key", "x")
+    assert process.stdout is not None
+    while "does not answer" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, out
+    assert "Stopped." in out and "in flight" not in out and "Traceback" not in out
+    assert not narrator.output.exists()
+
+
+def test_a_sentence_that_the_server_refuses_is_no_fault_of_the_server(narrator: Narrator) -> None:
+    """`say` ended with 4."""
+    ended = narrator.run("say", "...", "--draft", "--language", "ko", "--out", "a.wav")
+    assert ended.returncode == 1 and "nothing to speak" in ended.stderr
+
+
+def test_split_says_which_sentences_are_too_long_for_one_request(tmp_path: Path) -> None:
+    """The night was the first to say it."""
+    narrator = Narrator(tmp_path)
+    ended = narrator.run("split", narrator.script("하나.\n" + "가" * 1001 + "\n" + "나" * 1000 + "\n"))
+    assert ended.returncode == 0
+    assert "at most 1000 characters: 002. Break" in ended.stdout
+    assert "Too long" not in narrator.run("split", narrator.script(KOREAN)).stdout
+
+
 def test_a_resumed_run_waits_for_a_server_that_starts_later_than_the_desktop() -> None:
     """Its address is known to be right, so the two minutes of a first contact do not hold."""
     folder = Path("out")

@@ -50,7 +50,7 @@ def null_worker() -> None:
     read_frame(requests)
     write_frame(replies, {"is": "ready", "facts": FACTS})
     answer = {"is": "done", "takes": 1, "confidence": 1.0, "dummy": "found", "doubtful": False}
-    answer |= {"generation_seconds": 0.0, "audio_seconds": float(SECONDS_OF_AUDIO)}
+    answer |= {"memory_bytes": {}, "generation_seconds": 0.0, "audio_seconds": float(SECONDS_OF_AUDIO)}
     while True:
         try:
             request, _ = read_frame(requests)

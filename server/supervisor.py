@@ -157,6 +157,8 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.counts: Counter[str] = Counter()
         """Lines spoken, failed and doubtful; retakes; dummies that were not simply found; deaths; poison; hung."""
+        self.gpu: dict[str, dict[str, float]] = {}
+        """What the worker held of each card at its last line."""
         self.speed = Speed()
         self.batch_sizes: Counter[int] = Counter()
         """How many lines were with the worker when one more was handed over."""
@@ -440,6 +442,7 @@ class Supervisor:
         if header["is"] == "failed":
             self.counts["failed"] += 1
             return
+        self.gpu = {device: {"memory_bytes": held} for device, held in header["memory_bytes"].items()}
         self.counts["spoken"] += 1
         self.counts["retakes"] += header["takes"] - 1
         self.counts["doubtful"] += header["doubtful"]

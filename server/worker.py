@@ -221,6 +221,7 @@ class Desk:
             "doubtful": take.doubtful,
             "generation_seconds": time.perf_counter() - line.started,
             "audio_seconds": take.audio.seconds,
+            "memory_bytes": self.engine.memory_bytes(),
             "text_sha256": hashlib.sha256(line.takes.line.text.encode("utf-8", "surrogatepass")).hexdigest(),
         }
         self._close(number, header, to_wav(take.audio))

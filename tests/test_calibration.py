@@ -34,6 +34,9 @@ class Counting:
     def close(self) -> None:
         pass
 
+    def memory_bytes(self) -> dict[str, int]:
+        return {}
+
 
 @pytest.fixture
 def engine() -> Counting:

@@ -33,7 +33,7 @@ def ready():
     write_frame(replies, {"is": "ready", "facts": FACTS})
 def done(request):
     write_frame(replies, {"is": "done", "id": request["id"], "seed": request["seed"], "takes": 1,
-        "confidence": 1.0, "dummy": "found", "doubtful": False,
+        "confidence": 1.0, "dummy": "found", "doubtful": False, "memory_bytes": {"cuda:0": 4_000_000_000},
         "generation_seconds": 0.1, "audio_seconds": 0.1, "text_sha256": "x"}, b"by worker %d" % born)
 """
 
@@ -86,6 +86,7 @@ def test_lines_are_spoken_in_their_order(tmp_path: Path) -> None:
         await until_ready(subject)
         spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(20)))
         assert [each.seed for each in spoken] == list(range(20))
+        assert subject.gpu == {"cuda:0": {"memory_bytes": 4_000_000_000}}
 
     during(lambda: supervisor(tmp_path, HONEST), check)
 

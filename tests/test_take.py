@@ -72,6 +72,9 @@ class Failing:
     def close(self) -> None:
         pass
 
+    def memory_bytes(self) -> dict[str, int]:
+        return {}
+
 
 def failing(engine: DraftEngine, failures: int) -> Failing:
     return Failing(engine.facts, engine.speak("하나 둘 셋.   ...  그리고 잠시 쉬어가겠습니다.", "Korean", 0), failures)

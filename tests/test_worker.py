@@ -71,6 +71,9 @@ class Rows:
     def close(self) -> None:
         pass
 
+    def memory_bytes(self) -> dict[str, int]:
+        return {}
+
 
 class Ended(BaseException):
     """The desk has nothing more to do."""

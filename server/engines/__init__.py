@@ -80,6 +80,10 @@ class Engine(Protocol):
 
     def close(self) -> None: ...
 
+    def memory_bytes(self) -> dict[str, int]:
+        """What this process holds of each card, by device; empty without one."""
+        ...
+
 
 class BatchEngine(Engine, Protocol):
     """An engine that speaks several texts at once."""

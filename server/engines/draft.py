@@ -158,6 +158,9 @@ class DraftEngine:
     def close(self) -> None:
         """Nothing stays open between utterances."""
 
+    def memory_bytes(self) -> dict[str, int]:
+        return {}
+
 
 def true_gap(speech: DraftSpeech, dummy_offset: int) -> tuple[int, int]:
     """Where the sentence's last sound ends and the dummy's first begins, in samples.

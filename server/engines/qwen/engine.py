@@ -118,6 +118,11 @@ class QwenEngine:
     def close(self) -> None:
         """The process ends next and gives all memory back; nothing else frees a CUDA context."""
 
+    def memory_bytes(self) -> dict[str, int]:
+        if not self.facts.device.startswith("cuda"):
+            return {}
+        return {self.facts.device: int(torch.cuda.memory_reserved(self.facts.device))}
+
 
 def refuse_bad_take(samples: Samples, cap: int, samples_per_frame: int) -> None:
     """Raises TakeFailed for what must not be delivered.

@@ -28,6 +28,7 @@ from server.contract import Code
 from server.engines import EngineFacts, EngineSettings
 from server.errors import NarratorError, Unavailable
 from server.messages import t
+from server.orphans import PARENT, kill_with_us
 from server.pipe import PipeClosed, read_frame, write_frame
 from server.take import Line, TakeSettings
 from server.text import spoken_weight
@@ -115,6 +116,8 @@ class _Worker:
     """Frames from the worker; None once it has gone."""
     outbox: queue.SimpleQueue[dict[str, Any] | None]
     """Frames to the worker; None closes its standard input."""
+    job: Any = None
+    """Windows: what ends the worker with us"""
 
     def send(self, header: dict[str, Any] | None) -> None:
         """Never blocks: a worker that is stuck and reads nothing must not stop the parent that is to kill it."""
@@ -517,7 +520,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUTF8": "1", **self.environment},
+            env={**os.environ, "PYTHONUTF8": "1", PARENT: str(os.getpid()), **self.environment},
         )
         inbox: asyncio.Queue[tuple[dict[str, Any], bytes] | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -535,7 +538,7 @@ class Supervisor:
         assert process.stdin is not None
         threading.Thread(target=_write_frames, args=(process.stdin, outbox), daemon=True).start()
         log.info("worker %d started", process.pid)
-        return _Worker(process, inbox, outbox)
+        return _Worker(process, inbox, outbox, kill_with_us(process))
 
     async def _end_worker(self, worker: _Worker) -> int:
         """Its exit code. Waits a little, then kills."""

@@ -26,6 +26,7 @@ from server.contract import Code
 from server.engines import Engine, EngineSettings, Row, open_engine
 from server.errors import EngineUnusable, NarratorError, TakeFailed
 from server.messages import use_language
+from server.orphans import PARENT, die_with_parent
 from server.pipe import PipeClosed, read_frame, write_frame
 from server.suffix import dummy_for
 from server.take import Line, LineTakes, TakeSettings, sound_fingerprint
@@ -39,6 +40,8 @@ EXIT_ENGINE_BROKEN = 42
 
 
 def main() -> None:
+    if PARENT in os.environ:
+        die_with_parent(int(os.environ[PARENT]))
     requests, replies = _take_over_stdio()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()

@@ -263,6 +263,20 @@ def test_no_worker_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
         assert not alive
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_not_even_a_stuck_worker_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
+    """Stopped, it cannot hear that its standard input has ended; a hang in the driver looks the same."""
+    with running_server(tmp_path) as server:
+        workers = [psutil.Process(pid) for pid in worker_pids(server)]
+        for worker in workers:
+            worker.suspend()
+        server.process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        for worker in alive:
+            worker.kill()
+        assert not alive
+
+
 def test_ctrl_c_ends_the_server_and_its_worker(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         workers = [psutil.Process(pid) for pid in worker_pids(server)]

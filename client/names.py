@@ -128,11 +128,12 @@ def _is_variation_selector(character: str) -> bool:
 
 def _without_stray_marks(text: str) -> str:
     """Marks need a letter before them: on their own they hang on the number or on the dash."""
-    return "".join(
-        character
-        for at, character in enumerate(text)
-        if not _extends(character) or (at and (text[at - 1].isalnum() or _extends(text[at - 1])))
-    )
+    kept = ""
+    for character in text:
+        # What counts is the character that stays before it: a mark on a mark that was dropped hangs loose too.
+        if not _extends(character) or (kept and (kept[-1].isalnum() or _extends(kept[-1]))):
+            kept += character
+    return kept
 
 
 def _extends(character: str) -> bool:

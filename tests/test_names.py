@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from client.names import NameRefused, label_from, line_file_names, safe_project_name
@@ -77,6 +77,7 @@ def assert_safe(name: str) -> None:
 
 
 @settings(deadline=None)
+@example("\u0fb9")  # one character that NFC takes apart into two marks: the first was dropped, the second stayed
 @given(st.text(max_size=200))
 def test_a_label_from_a_text_is_a_label_already(text: str) -> None:
     label = label_from(text)

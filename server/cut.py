@@ -114,11 +114,17 @@ class Sound:
     """(frames,)"""
 
 
+MOST_CHANNELS = 8
+
+
 def _checked(audio: Samples, sample_rate: int) -> Samples:
-    """Finite float32 mono in [-1, 1]: NaN and infinities become silence, a second channel is refused."""
+    """Finite float32 mono in [-1, 1]: NaN and infinities become silence, channels are mixed."""
     samples = np.asarray(audio, dtype=np.float32)
+    if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
+        # (samples, channels) as soundfile reads it, or the other way round.
+        samples = samples.mean(axis=1 if samples.shape[1] <= MOST_CHANNELS else 0)
     if samples.ndim != 1:
-        raise ValueError(f"mono samples of shape (n,) are needed, got {samples.shape}: mix the channels first")
+        raise ValueError(f"samples of shape (n,) or (n, channels) are needed, got {samples.shape}")
     if sample_rate < 4000:
         raise ValueError(f"a sample rate of at least 4000 Hz is needed, got {sample_rate}")
     if not np.isfinite(samples).all():
@@ -900,7 +906,7 @@ def find_cut(
     """Where `text` ends in a take of `text + dummy`.
 
     audio: float32 mono, (samples,). dummy_takes: what prepare_takes returned, or recordings of the dummy alone at the
-    same rate; without them the pauses alone decide, at a lower confidence. Raises ValueError for two channels.
+    same rate; without them the pauses alone decide, at a lower confidence. Channels are mixed; Cut.sample counts time.
     """
     samples = _checked(audio, sample_rate)
     takes = dummy_takes

@@ -290,15 +290,21 @@ def test_five_minutes_are_cut(takes: DummyTakes) -> None:
     assert_in_gap(cut, round(300.15 * RATE), round(300.45 * RATE))
 
 
-def test_two_channels_are_refused_by_name(takes: DummyTakes) -> None:
-    stereo = np.zeros((RATE, 2), np.float32)
-    for call in (
-        lambda: find_cut(stereo, RATE, TEXT, DUMMY, takes),
-        lambda: reference_cut(stereo, RATE, TEXT, DUMMY),
-        lambda: prepare_takes([stereo], RATE),
-    ):
-        with pytest.raises(ValueError, match="mix the channels first"):
-            call()
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_two_channels_are_mixed_and_cut_where_their_mix_is(takes: DummyTakes, channels_last: bool) -> None:
+    mono = take_of(SENTENCE, quiet(0.3), SAID_DUMMY)
+    stereo = np.stack([mono * 0.9, mono * 0.5])
+    stereo = stereo.T if channels_last else stereo
+    mixed = (0.7 * mono).astype(np.float32)
+    assert find_cut(stereo, RATE, TEXT, DUMMY, takes).sample == find_cut(mixed, RATE, TEXT, DUMMY, takes).sample
+    assert reference_cut(stereo, RATE, TEXT, DUMMY).sample == reference_cut(mixed, RATE, TEXT, DUMMY).sample
+    assert finish(stereo, find_cut(stereo, RATE, TEXT, DUMMY, takes), RATE).ndim == 1
+    assert prepare_takes([stereo], RATE).seconds == prepare_takes([mixed], RATE).seconds
+
+
+def test_what_has_no_time_axis_is_refused_by_its_shape() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        find_cut(np.zeros((20, 20, 20), np.float32), RATE, TEXT, DUMMY, None)
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])

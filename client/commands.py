@@ -680,8 +680,9 @@ def status(settings: ClientSettings, folder: Path | None, as_json: bool) -> int:
         raise ClientError(t("{folder} has no project.json that can be read, so it is no project folder.", folder=path))
     manifest = records.manifest
     found = ProjectFolder.of(path, records).files_by_sha256()
+    there = {name for names in found.values() for name in names}
     states = {
-        record.number: line_state(record.status, record.file in found.get(record.sha256, ()))
+        record.number: line_state(record.status, record.file in found.get(record.sha256, ()), record.file in there)
         for record in manifest.lines
     }
     done = [record for record in manifest.lines if states[record.number] == "made"]
@@ -719,10 +720,13 @@ def _show_voice(manifest: Manifest) -> None:
         say_line(t("This is DRAFT speech, a robot voice: not for publication."))
 
 
-def line_state(recorded: str, whole: bool) -> str:
-    """`made`, `missing`, `failed`, or `changed` for a file that is not the one that was recorded."""
+def line_state(recorded: str, whole: bool, there: bool) -> str:
+    """`made`, `missing`, `failed`, or `changed` for a file that is not the one that was recorded.
+
+    whole: the very file is at its place. there: some file is.
+    """
     if recorded == "made" and not whole:
-        return "changed"
+        return "changed" if there else "missing"
     return recorded
 
 

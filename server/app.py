@@ -103,7 +103,7 @@ class RequestRecord:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except Exception:
+        except Exception:  # whatever it was goes on outwards; here only the log learns of it
             record.status = record.status or 500  # answered further out, by Starlette
             raise
         finally:

@@ -9,7 +9,7 @@ import pytest
 
 from client import play
 from client.cli import _with_server, again_command, main, program_as_typed, without_once
-from client.commands import _alone_in, check_out, need_key, not_played
+from client.commands import _alone_in, check_out, line_state, need_key, not_played
 from client.errors import ClientError, DiskUnusable
 from client.settings import ClientSettings
 
@@ -131,3 +131,17 @@ def test_a_seed_out_of_range_is_refused_before_any_server_is_asked(
         main()
     assert ended.value.code == 1
     assert f"{seed} is not a whole number from 0 to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recorded", "whole", "there", "state"),
+    [
+        ("made", True, True, "made"),
+        ("made", False, True, "changed"),
+        ("made", False, False, "missing"),  # a deleted WAV was said to be changed by hand
+        ("failed", False, False, "failed"),
+        ("missing", False, False, "missing"),
+    ],
+)
+def test_what_status_says_of_a_line(recorded: str, whole: bool, there: bool, state: str) -> None:
+    assert line_state(recorded, whole, there) == state

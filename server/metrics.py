@@ -89,6 +89,12 @@ class Facts(Collector):
             "tts_worker_restarts", "Workers started in place of one that ended", value=it.restarts
         )
         yield from counts(it.counts)
+        if (spoken := getattr(it, "seconds_spoken", None)) is not None:
+            yield CounterMetricFamily(
+                "tts_spoken_seconds",
+                "Seconds of speech that the engine made, dummy sentences and retakes included",
+                value=spoken,
+            )
         if sizes := getattr(it, "batch_sizes", None):
             yield batch_sizes(sizes)
         if load_seconds := getattr(it, "load_seconds", None):

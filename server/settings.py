@@ -24,6 +24,9 @@ from server.take import CONFIDENCE_LIMIT, TakeSettings
 MIN_KEY_CHARS = 32
 """Shortest key for a server that other machines can reach."""
 
+MOST_ROWS = 128
+"""Of ENGINE_ROWS: four times what the engine takes by itself on a large card."""
+
 CLIENT_PREFIX = "NARRATE_"
 PASSED_ON = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "PYTORCH_", "CUDA_", "OMP_")
 """Settings of the libraries below: taken from .env into the worker's environment as they are."""
@@ -47,6 +50,8 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     engine_loop: Literal["own", "stock"] = "own"
+    engine_rows: int = 0
+    codec_context: Literal["state", "whole"] = "state"
     prompt_dir: str = "voices"
     queue_limit: int = 64
     max_takes: int = 3
@@ -76,6 +81,13 @@ class Settings(BaseModel):
     @classmethod
     def _at_least_one(cls, value: int) -> int:
         if value < 1:
+            raise ValueError(value)
+        return value
+
+    @field_validator("engine_rows")
+    @classmethod
+    def _a_few_rows(cls, value: int) -> int:
+        if not 0 <= value <= MOST_ROWS:
             raise ValueError(value)
         return value
 
@@ -200,6 +212,8 @@ def _allowed(name: str) -> str:
         "dtype": "auto, float32, float16, bfloat16",
         "attention": "sdpa, eager, flash_attention_2",
         "engine_loop": "own, stock",
+        "engine_rows": f"0-{MOST_ROWS}",
+        "codec_context": "state, whole",
         "cut": "calibrated, reference",
         "cut_confidence": "0-1",
         "head_ms": "0-1000",
@@ -337,6 +351,8 @@ def engine_settings(settings: Settings, engine: str) -> EngineSettings:
         dtype=settings.dtype,
         attention=settings.attention,
         loop=settings.engine_loop,
+        rows=settings.engine_rows,
+        codec_context=settings.codec_context,
         prompt_dir=settings.prompt_dir,
     )
 

@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Any
 
-from server.batcher import Speed, Waiting, next_lines, pass_over, retry_after_s
+from server.batcher import Speed, Waiting, hold_s, next_lines, pass_over, retry_after_s
 from server.contract import Code
 from server.engines import EngineFacts, EngineSettings
 from server.errors import NarratorError, Unavailable
 from server.messages import t
 from server.orphans import PARENT, kill_with_us
-from server.pipe import PipeClosed, read_frame, write_frame
+from server.pipe import PipeClosed, read_frame, write_headers
 from server.take import Line, TakeSettings
 from server.text import spoken_weight
 
@@ -101,7 +101,6 @@ class _Job:
     line: Line
     answer: asyncio.Future[Spoken]
     waiting: Waiting
-    arrived: float
     deadline: float
     """Monotonic; not begun later than this."""
     deaths_by_engine: int = 0
@@ -165,6 +164,10 @@ class Supervisor:
         self.speed = Speed()
         self.batch_sizes: Counter[int] = Counter()
         """How many lines were with the worker when one more was handed over."""
+        self.seconds_spoken = 0.0
+        """Of speech that the engine made: every take, dummy sentences included."""
+        self.seconds_delivered = 0.0
+        """Of audio that callers got."""
         self._jobs: dict[int, _Job] = {}
         """Every line that is not answered yet, by number."""
         self._running: dict[int, _Job] = {}
@@ -191,11 +194,17 @@ class Supervisor:
     @property
     def queue_depth(self) -> int:
         # Not a difference of lengths: a caller that left is no job any more while its row still runs.
-        return sum(number not in self._running for number in self._jobs)
+        return len(self._waiting())
 
     @property
     def running(self) -> int:
         return len(self._running)
+
+    @property
+    def free(self) -> int:
+        """Places in the engine that no line has."""
+        rows = self.facts.rows if self.facts else 1
+        return 0 if self._alone() else rows - len(self._running)
 
     @property
     def waiting_s(self) -> float:
@@ -219,8 +228,8 @@ class Supervisor:
         if self.phase in (Phase.STOPPED, Phase.UNUSABLE):
             return
         self.phase = Phase.DRAINING
-        for number in [number for number in self._jobs if number not in self._running]:
-            self._fail(self._jobs[number], Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
+        for job in self._waiting():
+            self._fail(job, Unavailable(Code.SHUTTING_DOWN, RETRY_AFTER_S))
 
     async def stop(self) -> None:
         """Answers what is left with 503 and ends the worker, kindly at first."""
@@ -252,7 +261,9 @@ class Supervisor:
             raise Unavailable(Code.ENGINE_LOADING, RETRY_AFTER_S)
         weight = spoken_weight(line.text, line.language) + DUMMY_WEIGHT
         waiting_s, depth = self.waiting_s, self.queue_depth
-        if depth >= self.queue_limit or (depth and waiting_s + self.speed.expected_s(weight) > self.queue_limit_s):
+        # Lines that are held for a moment have their places in the engine and take none of the queue.
+        room = self.queue_limit + (self.free if self.phase is Phase.READY else 0)
+        if depth >= room or (depth and waiting_s + self.speed.expected_s(weight) > self.queue_limit_s):
             self.counts["queue_full"] += 1
             after = retry_after_s(waiting_s)
             raise Unavailable(Code.QUEUE_FULL, after, waiting=depth, retry_after=after)
@@ -261,8 +272,7 @@ class Supervisor:
         job = _Job(
             line,
             asyncio.get_running_loop().create_future(),
-            Waiting(self._numbers, client, weight),
-            arrived=now,
+            Waiting(self._numbers, client, weight, arrived=now),
             # A line may wait for all that is before it, several times over if a worker has to be replaced.
             deadline=now + 3 * waiting_s + self.speed.budget_s(weight),
         )
@@ -359,11 +369,11 @@ class Supervisor:
         idle_since = time.monotonic()
         try:
             while True:
-                self._hand_over(worker)
+                look_again_s = self._hand_over(worker)
                 self._wake.clear()
                 waking = asyncio.create_task(self._wake.wait())
                 try:
-                    await asyncio.wait({hearing, waking}, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({hearing, waking}, timeout=look_again_s, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waking.cancel()
                 while hearing.done():
@@ -380,25 +390,34 @@ class Supervisor:
         finally:
             hearing.cancel()
 
-    def _hand_over(self, worker: _Worker) -> None:
-        """The lines that go to the worker now."""
+    def _hand_over(self, worker: _Worker) -> float:
+        """The lines that go to the worker now; returns the seconds after which to look again, if nothing happens."""
         now = time.monotonic()
-        for job in [job for number, job in self._jobs.items() if number not in self._running]:
+        for job in self._waiting():
             if now > job.deadline:
                 self.counts["too_late"] += 1
-                self._fail(job, Unavailable(Code.TOO_LATE, RETRY_AFTER_S, seconds=round(now - job.arrived)))
-        waiting = [job.waiting for number, job in self._jobs.items() if number not in self._running]
-        rows = self.facts.rows if self.facts else 1
-        free = 0 if self._alone() else rows - len(self._running)
-        chosen = next_lines(waiting, free, len(self._running), self._last_client)
-        pass_over(waiting, chosen)
-        for each in chosen:
-            job = self._jobs[each.number]
-            job.started = now
-            self._running[each.number] = job
-            self._last_client = each.client
-            self.batch_sizes[len(self._running)] += 1
-            worker.send({"do": "speak", "id": each.number, **dataclasses.asdict(job.line)})
+                self._fail(job, Unavailable(Code.TOO_LATE, RETRY_AFTER_S, seconds=round(now - job.waiting.arrived)))
+        waiting = [job.waiting for job in self._waiting()]
+        if held_s := hold_s(waiting, self.free, now, self.phase is Phase.DRAINING):
+            return min(held_s, WATCH_S)
+        # Until no place is free: what is of another length than the first must not wait for the next look.
+        while chosen := next_lines(waiting, self.free, len(self._running), self._last_client):
+            pass_over(waiting, chosen)
+            for each in chosen:
+                self._begin(worker, self._jobs[each.number], now)
+            waiting = [job.waiting for job in self._waiting()]
+        return WATCH_S
+
+    def _waiting(self) -> list[_Job]:
+        return [job for number, job in self._jobs.items() if number not in self._running]
+
+    def _begin(self, worker: _Worker, job: _Job, now: float) -> None:
+        number = job.waiting.number
+        job.started = now
+        self._running[number] = job
+        self._last_client = job.waiting.client
+        self.batch_sizes[len(self._running)] += 1
+        worker.send({"do": "speak", "id": number, **dataclasses.asdict(job.line)})
 
     def _alone(self) -> bool:
         """A line under suspicion is with the worker: nothing joins it."""
@@ -427,6 +446,7 @@ class Supervisor:
             job.answer.set_exception(NarratorError(Code(header["code"]), **header["params"]))
             return
         assert self.facts is not None
+        self.seconds_delivered += header["audio_seconds"]
         job.answer.set_result(
             Spoken(
                 wav=body,
@@ -442,6 +462,7 @@ class Supervisor:
         )
 
     def _count(self, header: dict[str, Any]) -> None:
+        self.seconds_spoken += header.get("spoken_seconds", 0.0)
         if header["is"] == "failed":
             self.counts["failed"] += 1
             return
@@ -566,8 +587,21 @@ def _read_frames(stream: IO[bytes], tell: Callable[[tuple[dict[str, Any], bytes]
 def _write_frames(stream: IO[bytes], outbox: queue.SimpleQueue[dict[str, Any] | None]) -> None:
     # Closing flushes, which fails on a pipe whose reader has gone; its death arrives in the inbox.
     with contextlib.suppress(PipeClosed, OSError), stream:
-        while (header := outbox.get()) is not None:
-            write_frame(stream, header)
+        ending = False
+        while not ending:
+            headers = _all_in(outbox)
+            ending = None in headers
+            # Lines handed over together reach the worker together, or its engine begins with the first one alone.
+            write_headers(stream, [header for header in headers if header is not None])
+
+
+def _all_in(outbox: queue.SimpleQueue[dict[str, Any] | None]) -> list[dict[str, Any] | None]:
+    """At least one."""
+    found = [outbox.get()]
+    with contextlib.suppress(queue.Empty):
+        while True:
+            found.append(outbox.get_nowait())
+    return found
 
 
 def _log_lines(stream: IO[bytes]) -> None:

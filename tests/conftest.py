@@ -38,6 +38,8 @@ OUR_SETTINGS = (
     "DTYPE",
     "ATTENTION",
     "ENGINE_LOOP",
+    "ENGINE_ROWS",
+    "CODEC_CONTEXT",
     "PROMPT_DIR",
     "QUEUE_LIMIT",
     "MAX_TAKES",

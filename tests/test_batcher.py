@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 
 from server.batcher import (
     BUDGET_FLOOR_S,
+    MOST_HELD_S,
     MOST_PASSED_OVER,
+    SETTLE_S,
     UNMEASURED_BUDGET_S,
     Speed,
     Waiting,
+    hold_s,
     next_lines,
     pass_over,
     retry_after_s,
@@ -86,6 +89,72 @@ def test_nobody_starves_however_many_better_lines_arrive(specs: list[tuple[str, 
         last = chosen[-1].client
         waiting.append(Waiting(1000 + batch, "b", chosen[0].weight))
     raise AssertionError("starved")
+
+
+NOW = 1000.0
+LATE = MOST_HELD_S + 1
+
+
+def came(*ago_s: float, suspect: bool = False) -> list[Waiting]:
+    return [Waiting(number, "a", 10, suspect, arrived=NOW - ago) for number, ago in enumerate(ago_s, 1)]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "free", "held_s"),
+    [
+        (came(0.0), 8, SETTLE_S),
+        (came(SETTLE_S / 4), 8, SETTLE_S * 3 / 4),
+        (came(SETTLE_S * 2, SETTLE_S / 4), 8, SETTLE_S * 3 / 4),
+        (came(SETTLE_S), 8, 0.0),
+        (came(MOST_HELD_S - SETTLE_S / 4, 0.0), 8, SETTLE_S / 4),
+        (came(MOST_HELD_S, 0.0), 8, 0.0),
+        (came(LATE, 0.0), 8, 0.0),
+        (came(LATE), 8, 0.0),
+        ([], 8, 0.0),
+    ],
+    ids=[
+        "a line that has come just now waits for others",
+        "as long as is left",
+        "the newest counts",
+        "no other has come",
+        "the oldest never waits longer than this",
+        "nor any longer",
+        "a line that waited for a place has waited enough",
+        "alone too",
+        "nothing to hold",
+    ],
+)
+def test_lines_that_come_at_once_are_waited_for(waiting: list[Waiting], free: int, held_s: float) -> None:
+    assert hold_s(waiting, free, NOW) == pytest.approx(held_s, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "free", "draining"),
+    [
+        (came(0.0, 0.0, 0.0), 3, False),
+        (came(0.0, 0.0, 0.0), 1, False),
+        (came(0.0), 1, False),
+        (came(0.0), 0, False),
+        (came(0.0, suspect=True), 8, False),
+        (came(0.0), 8, True),
+    ],
+    ids=["as many as places", "more than places", "an engine of one row", "no place", "a suspect", "draining"],
+)
+def test_there_is_no_waiting_where_nothing_is_won(waiting: list[Waiting], free: int, draining: bool) -> None:
+    assert hold_s(waiting, free, NOW, draining) == 0.0
+
+
+@given(st.lists(st.floats(0, 2 * SETTLE_S), min_size=1, max_size=200), st.integers(1, 128))
+def test_no_stream_of_lines_holds_the_first_for_longer_than_the_most(gaps_s: list[float], free: int) -> None:
+    waiting: list[Waiting] = []
+    now = NOW
+    for number, gap_s in enumerate(gaps_s):
+        waiting.append(Waiting(number, "a", 10, arrived=now))
+        held_s = hold_s(waiting, free, now)
+        assert now + held_s <= NOW + MOST_HELD_S + 1e-9
+        if held_s <= gap_s:
+            return  # handed over before the next one comes
+        now += gap_s
 
 
 def test_the_budget_is_generous_before_anything_was_measured_and_follows_the_machine_after() -> None:

@@ -53,6 +53,7 @@ class FullSupervisor:
     counts: Mapping[str, int] = Counter(spoken=9, failed=1, doubtful=2, retakes=4, death_engine=1, dummy_missing=3)
     batch_sizes: Mapping[int, int] = Counter({1: 4, 2: 3, 7: 2})
     load_seconds = 31.5
+    seconds_spoken = 40.25
     gpu: Mapping[str, Mapping[str, float]] = {"cuda:0": {"memory_bytes": 5e9, "utilization_percent": 97.0}}
 
 
@@ -82,6 +83,7 @@ def test_all_that_is_known_is_told_by_the_names_that_dashboards_look_for() -> No
     assert found["tts_worker_restarts_total"] == 2
     assert (found["tts_lines_spoken_total"], found["tts_lines_failed_total"]) == (9, 1)
     assert (found["tts_lines_doubtful_total"], found["tts_retakes_total"]) == (2, 4)
+    assert found["tts_spoken_seconds_total"] == 40.25
     assert found['tts_events_total{event="death_engine"}'] == 1
     assert 'tts_events_total{event="spoken"}' not in found, "told once"
 

@@ -11,6 +11,7 @@ from server.settings import (
     Settings,
     check_door,
     choose_engine,
+    engine_settings,
     is_loopback,
     load_settings,
     unknown_key_warnings,
@@ -80,6 +81,10 @@ def test_a_hub_name_stays_a_hub_name(tmp_path: Path) -> None:
         ("tts_language", "Klingon", "Korean, English"),
         ("dtype", "fp16", "float32, float16, bfloat16"),
         ("max_takes", "0", "whole number from 1"),
+        ("engine_rows", "-1", "0-128"),
+        ("engine_rows", "129", "0-128"),
+        ("engine_rows", "many", "0-128"),
+        ("codec_context", "none", "state, whole"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_may_be(name: str, value: str, may_be: str) -> None:
@@ -87,6 +92,14 @@ def test_a_wrong_value_is_named_with_what_it_may_be(name: str, value: str, may_b
         validated({name: value})
     assert f"{name.upper()}={value}" in str(error.value)
     assert may_be in str(error.value)
+
+
+def test_rows_and_the_codecs_context_reach_the_engine() -> None:
+    default, asked = (
+        engine_settings(validated(values), "qwen") for values in ({}, {"engine_rows": "128", "codec_context": "whole"})
+    )
+    assert (default.rows, default.codec_context) == (0, "state")
+    assert (asked.rows, asked.codec_context) == (128, "whole")
 
 
 def test_the_language_is_known_by_code_too() -> None:

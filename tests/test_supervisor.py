@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import queue
 import signal
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server.contract import Code
 from server.engines import EngineSettings
 from server.errors import NarratorError, Unavailable
-from server.supervisor import RESTART_DELAYS_S, Phase, Supervisor, kind_of_death, restart_delay_s
+from server.pipe import read_frame
+from server.supervisor import (
+    RESTART_DELAYS_S,
+    WATCH_S,
+    Phase,
+    Supervisor,
+    _write_frames,
+    kind_of_death,
+    restart_delay_s,
+)
 from server.take import Line, TakeSettings
 
 LINE = Line("안녕하세요.", "Korean", 1)
@@ -175,6 +187,151 @@ def test_in_a_batch_the_line_that_kills_is_found_and_the_others_are_spoken(tmp_p
         assert subject.restarts == 2
 
     during(lambda: supervisor(tmp_path, poison_in_a_batch), check)
+
+
+FOUR_ROWS_OF_EIGHT = """
+FACTS["rows"] = 8
+ready()
+while True:
+    lines = [read_frame(requests)[0] for _ in range(4)]
+    for line in lines:
+        done(line)
+"""
+
+
+def test_lines_that_arrive_a_millisecond_apart_are_handed_over_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hand-over has one time for all its lines; at once, there would be four. The real 8 ms could pass between two
+    lines on a machine that stalls.
+    """
+    monkeypatch.setattr("server.batcher.SETTLE_S", 1.0)
+    monkeypatch.setattr("server.batcher.MOST_HELD_S", 10.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        asked = []
+        for seed in range(4):
+            # Long and short: a line that does not fit the first in length waited half a second more for its place.
+            asked.append(asyncio.create_task(subject.speak(Line("가" * (1 + 60 * seed), "Korean", seed))))
+            await asyncio.sleep(0.001)
+        jobs = list(subject._jobs.values())
+        assert len(jobs) == 4 and subject.running == 0, "none has left alone"
+        assert [each.seed for each in await asyncio.gather(*asked)] == list(range(4))
+        assert len({job.started for job in jobs}) == 1
+
+    during(lambda: supervisor(tmp_path, FOUR_ROWS_OF_EIGHT), check)
+
+
+class Pipe(io.BytesIO):
+    """A worker's standard input that notes what is written at a time, and is read after it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any, /) -> int:
+        self.pieces.append(bytes(data))
+        return len(data)
+
+
+def test_lines_handed_over_together_reach_the_worker_in_one_piece() -> None:
+    """Written one by one, its engine began with the first alone in two of three bursts."""
+    outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    headers = [{"do": "speak", "id": number} for number in range(12)]
+    for header in (*headers, None):
+        outbox.put(header)
+    pipe = Pipe()
+    _write_frames(pipe, outbox)
+    (piece,) = pipe.pieces
+    received = io.BytesIO(piece)
+    assert [read_frame(received)[0] for _ in headers] == headers
+    assert pipe.closed, "which tells the worker to end"
+
+
+def test_a_line_that_stays_alone_is_not_held_until_the_next_look_at_the_watch(tmp_path: Path) -> None:
+    one_of_eight = 'FACTS["rows"] = 8' + HONEST
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        held = []
+        for _ in range(5):
+            asked = asyncio.create_task(subject.speak(LINE))
+            await asyncio.sleep(0)
+            (job,) = subject._jobs.values()
+            await asked
+            held.append(job.started - job.waiting.arrived)
+        assert min(held) < WATCH_S / 2, "the shortest of five: a machine that stalls may hold some of them"
+
+    during(lambda: supervisor(tmp_path, one_of_eight), check)
+
+
+def test_the_worker_is_heard_while_a_line_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers_late = """
+    FACTS["rows"] = 8
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        time.sleep(0.3)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        running = asyncio.create_task(subject.speak(LINE))
+        await until(lambda: subject.running)
+        monkeypatch.setattr("server.batcher.SETTLE_S", 3600.0)
+        monkeypatch.setattr("server.batcher.MOST_HELD_S", 3600.0)
+        held = asyncio.create_task(subject.speak(LINE))
+        await running
+        assert subject.queue_depth == 1 and subject.running == 0
+        monkeypatch.setattr("server.batcher.SETTLE_S", 0.0)
+        await held
+
+    during(lambda: supervisor(tmp_path, answers_late), check)
+
+
+def test_lines_that_are_held_do_not_fill_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have their places: with a short queue and many rows they would be refused while the engine has nothing."""
+    monkeypatch.setattr("server.batcher.SETTLE_S", 3600.0)
+    monkeypatch.setattr("server.batcher.MOST_HELD_S", 3600.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        # Eight for the engine, where the last of them ends the wait, and two for the queue.
+        asked = [asyncio.create_task(subject.speak(LINE)) for _ in range(7)]
+        await asyncio.sleep(0.1)
+        assert subject.queue_depth == 7
+        asked += [asyncio.create_task(subject.speak(LINE)) for _ in range(3)]
+        await until(lambda: subject.running == 8)
+        assert subject.queue_depth == 2
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is Code.QUEUE_FULL
+        for each in asked:
+            each.cancel()
+
+    during(lambda: supervisor(tmp_path, 'FACTS["rows"] = 8\nready()\ntime.sleep(30)', queue_limit=2), check)
+
+
+def test_seconds_that_were_spoken_are_counted_beside_those_that_were_delivered(tmp_path: Path) -> None:
+    """The dummy and every retake are spoken and not delivered; a worker that does not tell adds nothing."""
+    tells = """
+    tell = write_frame
+    def write_frame(stream, header, body=b""):
+        if header.get("seed") == 1:
+            header["spoken_seconds"] = 2.5
+        tell(stream, header, body)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        for seed in (1, 1, 2):
+            await subject.speak(Line("a", "Korean", seed))
+        assert subject.seconds_spoken == pytest.approx(5.0)
+        assert subject.seconds_delivered == pytest.approx(0.3)
+
+    during(lambda: supervisor(tmp_path, textwrap.dedent(tells) + HONEST), check)
 
 
 def test_workers_killed_from_outside_are_not_held_against_a_line(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ class EngineSettings:
     """Where voice clone prompts are kept."""
     loop: str = "own"
     """`own`: batched decoding; `stock`: one line at a time through the package's own generate"""
+    rows: int = 0
+    """Most lines at a time; 0 leaves it to the engine and the memory."""
+    codec_context: str = "state"
+    """`state`: the codec goes on from its state after the reference; `whole`: it decodes the reference before every
+    line, as stock does"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,24 @@ class EngineFacts:
     """What else changes the sound of a line (sampling, dtype, version of the voices), as one short string."""
 
 
+class Listen(Protocol):
+    """Somebody who hears a take while it is being spoken, and may stop it."""
+
+    @property
+    def first_s(self) -> float:
+        """Seconds of audio before which there is nothing to ask."""
+        ...
+
+    @property
+    def every_s(self) -> float:
+        """Seconds of audio between two questions."""
+        ...
+
+    def enough(self, spoken: Audio) -> bool:
+        """Whether the take may stop here; spoken: all of it so far. May be called in another thread."""
+        ...
+
+
 @dataclass(frozen=True)
 class Row:
     """One take of one text, as an engine is asked for it."""
@@ -64,6 +87,8 @@ class Row:
     """Dummy sentence included."""
     language: str
     seed: int
+    listen: Listen | None = None
+    """Only an engine that speaks bit by bit asks it."""
 
 
 class Engine(Protocol):
@@ -96,8 +121,9 @@ class BatchEngine(Engine, Protocol):
     ) -> None:
         """Speaks until no row is left and `more` has none.
 
-        more(free): up to that many (id, Row) to begin with now. deliver(id, take): called as soon as a row has ended;
-        one row's failure is its own. Rows that is_cancelled names are dropped.
+        more(free): up to that many (id, Row) to begin with now. deliver(id, take): called as soon as a row has ended,
+        or its `listen` has heard enough: then the take is what `listen` had heard. One row's failure is its own. Rows
+        that is_cancelled names are dropped.
         """
         ...
 

@@ -146,6 +146,19 @@ def test_a_row_that_is_not_finite_fails_alone_and_leaves_a_clean_place(
         assert all(same(spoken[number], fresh[number]) for number in range(6))
 
 
+def test_a_row_moved_into_the_place_of_one_that_is_not_finite_stays_sound(
+    rig: Rig, prompts: list[Prompt], fresh: list[Any]
+) -> None:
+    """What the longer row left behind the moved one's columns is masked, but 0 * nan is nan."""
+    embedded = torch.cat([prompts[3].embedded] * 2)
+    embedded[-1] = float("nan")
+    broken = replace(prompts[3], id=99, embedded=embedded, cap=10**4)
+    for pace in (CPU_PACE, CARD_PACE):
+        spoken = speak(rig.loop(PUBLISHED, rows=2, pace=pace), [broken, prompts[0]])
+        assert not spoken[99].finite
+        assert same(spoken[0], fresh[0])
+
+
 def test_an_overflow_in_the_code_predictor_alone_is_noticed(tiny_checkpoint: Path) -> None:
     model = loops.load(tiny_checkpoint)
     rig = Rig.on(model)
@@ -193,6 +206,56 @@ def test_out_of_memory_is_answered_by_a_smaller_batch_and_no_line_fails(
     assert loop.plan.rows == 2 and len(said) == 2 and "2 lines" in said[-1]
 
 
+def test_out_of_memory_in_a_later_group_of_prompts_speaks_no_line_twice(
+    rig: Rig, prompts: list[Prompt], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.engines.qwen.loop.PREFILL_COLUMNS", 2 * max(len(p.embedded) for p in prompts))
+    loop = rig.loop(PUBLISHED, rows=8)
+    stock, calls = loop.batch.start, []
+
+    def scarce(first_slot: int, starting: Any) -> None:
+        calls.append(first_slot)
+        if first_slot > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        stock(first_slot, starting)
+
+    monkeypatch.setattr(loop.batch, "start", scarce)
+    order: list[int] = []
+    waiting = list(prompts)
+
+    def more(free: int) -> list[Prompt]:
+        taken, waiting[:] = waiting[:free], waiting[free:]
+        return taken
+
+    def deliver(ended: Any) -> None:
+        order.extend(one.id for one in ended)
+        assert all(same(one, fresh[one.id]) for one in ended)
+
+    loop.run(more, deliver, lambda _id: False)
+    assert max(calls) > 3 and sorted(order) == list(range(12))
+
+
+def test_rows_that_an_error_left_behind_are_not_spoken_in_the_next_run(
+    rig: Rig, prompts: list[Prompt], fresh: list[Any]
+) -> None:
+    loop = rig.loop(PUBLISHED, rows=12, cells=3 * 128)
+
+    waiting = list(prompts)
+
+    def more(free: int) -> list[Prompt]:
+        taken, waiting[:] = waiting[:free], waiting[free:]
+        return taken
+
+    def fail(_ended: Any) -> None:
+        if loop._put_back:
+            raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        loop.run(more, fail, lambda _id: False)
+    assert loop._put_back
+    assert set(speak(loop, prompts[:1])) == {0}
+
+
 def test_memory_for_not_even_one_row_is_an_error(
     rig: Rig, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +290,38 @@ def test_a_card_that_has_become_slow_gets_fewer_rows_and_one_warning(
     speak(loop, endless)
     assert len(said) == 1 and "100 ms" in said[0] and "20 ms" in said[0]
     assert loop.plan.rows == 2
+
+
+def test_prompts_that_begin_are_not_taken_for_a_slow_card(
+    rig: Rig, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look after them waits for them, too."""
+    from server.engines.qwen.speed import SpeedWatch
+
+    clock = [0.0]
+    said: list[str] = []
+    loop = rig.loop(PUBLISHED, rows=4, announce=said.append)
+    loop.speed = SpeedWatch()
+    monkeypatch.setattr("server.engines.qwen.loop.time.perf_counter", lambda: clock[0])
+    frame, start = loop.batch.frame, loop.batch.start
+    pending = [0.0]
+
+    def timed(*args: Any) -> Any:
+        clock[0] += 0.02 + pending[0]
+        pending[0] = 0.0
+        return frame(*args)
+
+    def queued(*args: Any) -> Any:
+        pending[0] += 0.5
+        return start(*args)
+
+    monkeypatch.setattr(loop.batch, "frame", timed)
+    monkeypatch.setattr(loop.batch, "start", queued)
+    long = [replace(prompts[0], id=n, shortest=10**6, cap=120) for n in range(3)]
+    # In the last place a row of two frames follows the other: half of all looks come after a beginning.
+    short = [replace(prompts[1], id=n, shortest=10**6, cap=3) for n in range(10, 70)]
+    speak(loop, [*long, *short])
+    assert clock[0] > 25 and said == [] and loop.plan.rows == 4
 
 
 # --- graphs
@@ -269,6 +364,61 @@ def test_a_graphs_idle_rows_and_fixed_addresses_change_nothing(
     spoken = speak(loop, prompts)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     assert {rows for rows, _ in replayed} <= {1, 2, 3, 4, 6, 8} and len(replayed) > 3
+
+
+@pytest.mark.parametrize("held_rows", [5, 7, 9])
+def test_a_graph_never_runs_over_more_rows_than_have_keys_and_values(
+    rig: Rig, prompts: list[Prompt], fresh: list[Any], held_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long rows leave room for fewer of them than the plan has, and for fewer than the next bucket."""
+    loop = rig.loop(PUBLISHED, rows=12, cells=held_rows * 256, pace=CARD_PACE, use_graphs=True)
+
+    class Replayed:
+        def __init__(self, rows: int, width: int) -> None:
+            self.rows, self.width = rows, width
+
+        def replay(self) -> None:
+            assert self.rows <= loop.batch.kv.rows
+            codes = loop.batch.frame(self.rows, self.width, loop.runner._noise[: self.rows])
+            loop.runner._codes[: self.rows] = codes
+
+    monkeypatch.setattr(loop.runner, "_capture", Replayed)
+    longer = [replace(prompt, embedded=torch.cat([prompt.embedded] * 2)) for prompt in prompts]
+    spoken = speak(loop, longer)
+    assert len(spoken) == 12
+    assert same(spoken[3], alone(rig.loop(PUBLISHED), longer[3]))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")]
+)
+def test_a_capture_without_memory_makes_the_batch_smaller_and_keeps_graphs(
+    rig: Rig, prompts: list[Prompt], fresh: list[Any], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    loop = rig.loop(PUBLISHED, rows=8, announce=said.append, use_graphs=True)
+
+    def capture(rows: int, width: int) -> Any:
+        if rows > 2:
+            # As torch does: ending the capture fails as well, and that is what arrives.
+            try:
+                raise error
+            except RuntimeError:
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")  # noqa: B904
+        return Replayed(rows, width)
+
+    class Replayed:
+        def __init__(self, rows: int, width: int) -> None:
+            self.rows, self.width = rows, width
+
+        def replay(self) -> None:
+            codes = loop.batch.frame(self.rows, self.width, loop.runner._noise[: self.rows])
+            loop.runner._codes[: self.rows] = codes
+
+    monkeypatch.setattr(loop.runner, "_capture", capture)
+    spoken = speak(loop, prompts)
+    assert all(same(spoken[number], one) for number, one in enumerate(fresh))
+    assert loop.runner.use_graphs and loop.plan.rows == 2 and "2 lines" in said[-1]
 
 
 def test_a_card_is_looked_at_every_few_frames_and_a_cpu_at_each() -> None:

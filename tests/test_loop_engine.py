@@ -146,7 +146,7 @@ def test_the_facts_tell_rows_and_loop(engine: BatchedQwenEngine) -> None:
     facts = engine.facts
     assert facts.rows == 8 and facts.in_flight == 12
     # Another sound than stock's: the noise is another one.
-    assert facts.sound.endswith("; loop 1") and facts.sound.isascii()
+    assert facts.sound.endswith("; loop 2") and facts.sound.isascii()
 
 
 def test_a_codec_call_that_does_not_fit_is_made_in_smaller_pieces(
@@ -156,18 +156,18 @@ def test_a_codec_call_that_does_not_fit_is_made_in_smaller_pieces(
     stock = engine.codec._go_on
     refused: list[int] = []
 
-    def scarce(codes: torch.Tensor, past: Any) -> Any:
-        if codes.shape[0] * codes.shape[2] > 40:
-            refused.append(codes.shape[2])
+    def scarce(codes: list[torch.Tensor], pasts: Any) -> Any:
+        if sum(map(len, codes)) > 40:
+            refused.append(len(codes[0]))
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return stock(codes, past)
+        return stock(codes, pasts)
 
     monkeypatch.setattr(engine.codec, "_go_on", scarce)
     codes = torch.randint(0, 32, (100, 16))
     found = engine.decoded([codes])[0]
     assert len(found) == 100 * 1920 and refused and engine.codec.frames_at_once < 64
 
-    monkeypatch.setattr(engine.codec, "_go_on", lambda *_args: scarce(torch.zeros(9, 16, 9), None))
+    monkeypatch.setattr(engine.codec, "_go_on", lambda *_args: scarce([codes], None))
     with pytest.raises(torch.OutOfMemoryError):
         engine.decoded([codes])
 
@@ -197,3 +197,31 @@ def test_the_setting_chooses_the_loop(settings: EngineSettings, loop: str, batch
     opened = open_engine(replace(settings, loop=loop), lambda _phrase: None)
     assert hasattr(opened, "speak_rows") == batched
     assert opened.facts.rows == (8 if batched else 1)
+
+
+def test_rows_and_the_codecs_context_can_be_set(settings: EngineSettings, takes: dict[int, Audio | TakeFailed]) -> None:
+    from dataclasses import replace
+
+    asked = replace(settings, rows=3, codec_context="whole")
+    opened = open_batched(asked, lambda _phrase: None)
+    assert isinstance(opened, BatchedQwenEngine)
+    assert opened.facts.rows == 3 and opened.facts.in_flight == 5
+    assert opened.whole_reference is not None
+    heard = speak(opened, LINES)
+    assert set(heard) == set(takes)
+    for number, take in takes.items():
+        other = heard[number]
+        assert type(other) is type(take)
+        if isinstance(take, Audio) and isinstance(other, Audio):
+            assert len(other.samples) == len(take.samples)
+            assert float(np.abs(other.samples - take.samples).max()) < 5e-5
+
+
+def test_neither_rows_nor_the_codecs_context_is_another_sound(
+    settings: EngineSettings, engine: BatchedQwenEngine
+) -> None:
+    """A project goes on with its finished lines when one of them is changed."""
+    from dataclasses import replace
+
+    opened = open_batched(replace(settings, rows=3, codec_context="whole"), lambda _phrase: None)
+    assert opened.facts.sound == engine.facts.sound

@@ -20,6 +20,7 @@ from server.engines.qwen.memory import (
     process_fraction,
     rows_that_fit,
     smaller,
+    usable_memory,
     width_for,
 )
 from server.engines.qwen.speed import SLOW_FACTOR, WINDOW, SpeedWatch
@@ -50,6 +51,21 @@ def test_more_memory_never_means_less_of_anything() -> None:
         assert after.rows >= before.rows and after.cells * 1.01 >= before.cells * 0.9
         assert after.codec_frames >= before.codec_frames
     assert plans[-1].rows == 32 and plans[-1].codec_frames == LARGEST_CODEC_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("free", "taken", "reserved", "fraction", "usable"),
+    [
+        (1000, 4000, 4000, 0.9, 1000),  # what the driver has
+        (1000, 4000, 4000, 0.75, 500),  # no more than our share of 6000
+        (100, 3500, 4400, 0.9, 1000),  # what we hold idle can be used, though the driver does not count it as free
+        (100, 5000, 5000, 0.8, 0),  # over our share already
+    ],
+)
+def test_usable_is_what_is_free_or_held_idle_within_our_share(
+    free: int, taken: int, reserved: int, fraction: float, usable: int
+) -> None:
+    assert usable_memory(free, 6000, taken, reserved, fraction) == usable
 
 
 def test_a_6_gb_card_with_the_large_model_speaks_several_lines_at_a_time() -> None:

@@ -185,6 +185,7 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("CUDA error: device-side assert triggered"), True),
         (OutOfMemoryError("tried to allocate"), True),
         (MemoryError(), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
         (KeyError("x"), False),
         (RuntimeError("shape mismatch"), False),
     ],

@@ -143,9 +143,9 @@ class Batch:
         blocks = seen[:, :-2].view(rows, frames, -1)
         return blocks, seen[:, -2].tolist(), [bool(value) for value in seen[:, -1].tolist()]
 
-    def move(self, source: int, target: int, columns: int) -> None:
+    def move(self, source: int, target: int) -> None:
         """A row into another slot; source may be used again afterwards."""
-        self.kv.move(source, target, columns)
+        self.kv.move(source, target)
         for tensor in (*self.changed_by_a_frame(), self.shortest, self.seeds, self.trailing, self.noise):
             tensor[target] = tensor[source]
 

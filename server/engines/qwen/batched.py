@@ -7,8 +7,11 @@ reference that this one is held against.
 from __future__ import annotations
 
 import gc
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,17 +23,20 @@ from server.audio import Audio, Samples
 from server.contract import LANGUAGES, Code
 from server.engines import Announce, EngineSettings, Row
 from server.engines.qwen.batch import Pace, Prompt, choose_pace
-from server.engines.qwen.codec import Codec, Past
-from server.engines.qwen.engine import QwenEngine, plain_text, refuse_bad_take
+from server.engines.qwen.codec import Codec, Past, past_bytes
+from server.engines.qwen.engine import QwenEngine, place, plain_text, refuse_bad_take
 from server.engines.qwen.frames import frame_cap
+from server.engines.qwen.hearing import Hearing
 from server.engines.qwen.layout import PromptWriter
 from server.engines.qwen.loop import DecodeLoop, Spoken
 from server.engines.qwen.memory import (
+    MIB,
     SMALLEST_CODEC_FRAMES,
     MemoryPlan,
     ModelSizes,
     plan_memory,
     process_fraction,
+    usable_memory,
 )
 from server.engines.qwen.precision import card_index
 from server.engines.qwen.predictor import CodePredictor
@@ -40,7 +46,9 @@ from server.engines.qwen.talker import Talker
 from server.errors import TakeFailed, TextRefused
 from server.messages import t
 
-LOOP_VERSION = 1
+log = logging.getLogger("server.engines.qwen")
+
+LOOP_VERSION = 2
 """Raised whenever the loop's sampling or its codec changes the sound of a line."""
 ROWS_ON_CARD, ROWS_ON_CPU = 32, 8
 """Most lines at a time; a card's memory may allow fewer. A CPU gains little beyond eight: it then computes all the time
@@ -58,7 +66,7 @@ class BatchedQwenEngine(QwenEngine):
     writer: PromptWriter
     loop: DecodeLoop
     codec: Codec
-    past: Past | None
+    past: Past
     """the codec's state behind the reference"""
     whole_reference: Tensor | None = None
     """(frames, code groups): decoded before each take, as stock does, where that is asked for"""
@@ -87,6 +95,27 @@ class BatchedQwenEngine(QwenEngine):
         Each row is delivered once, as soon as it is done, failed ones too; cancelled ones are not delivered. A row's
         take depends on its text and seed alone. Errors of the card are passed on: they poison the process.
         """
+        with self._hearing() as hearing:
+            self._speak_rows(more, deliver, is_cancelled, hearing)
+
+    @contextmanager
+    def _hearing(self) -> Iterator[Hearing]:
+        """On a card the host has nothing to do but wait: listeners think meanwhile. A CPU has no such time."""
+        on_card = self.loop.batch.talker.stack.device.type == "cuda"
+        executor = ThreadPoolExecutor(1, "listener") if on_card else None
+        try:
+            yield Hearing(self.codec, self.past, self._go_on, executor)
+        finally:
+            if executor is not None:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _speak_rows(
+        self,
+        more: Callable[[int], Sequence[tuple[int, Row]]],
+        deliver: Callable[[int, Audio | TakeFailed], None],
+        is_cancelled: Callable[[int], bool],
+        hearing: Hearing,
+    ) -> None:
         caps: dict[int, int] = {}
 
         def more_prompts(free: int) -> list[Prompt]:
@@ -102,21 +131,31 @@ class BatchedQwenEngine(QwenEngine):
                         deliver(number, TakeFailed(refusal.code.value))
                         continue
                     caps[number] = prompt.cap
+                    # Where the reference is decoded before each take, nothing can be heard on the way.
+                    hearing.expect(number, row.listen if self.whole_reference is None else None)
                     prompts.append(prompt)
             return prompts
 
         def deliver_spoken(spoken: list[Spoken]) -> None:
-            good = []
+            good: dict[int, Tensor] = {}
             for row in spoken:
                 flaw = flaw_of(row, caps[row.id])
                 if flaw is None:
-                    good.append(row)
+                    good[row.id] = row.codes
                 else:
+                    hearing.gone(row.id)
                     deliver(row.id, TakeFailed(flaw))
-            for row, samples in zip(good, self.decoded([row.codes for row in good]), strict=True):
-                deliver(row.id, checked(samples, caps[row.id], self.codec))
+            for number, samples in self._finished(good, hearing).items():
+                deliver(number, checked(samples, caps.pop(number), self.codec))
 
-        self.loop.run(more_prompts, deliver_spoken, is_cancelled)
+        self.loop.run(more_prompts, deliver_spoken, is_cancelled, hearing)
+
+    def _finished(self, good: dict[int, Tensor], hearing: Hearing) -> dict[int, Samples]:
+        if self.whole_reference is None:
+            return hearing.finish(good)
+        for number in good:
+            hearing.gone(number)
+        return dict(zip(good, self.decoded(list(good.values())), strict=True))
 
     def prompt(self, number: int, row: Row) -> Prompt:
         """Raises TextRefused."""
@@ -129,12 +168,16 @@ class BatchedQwenEngine(QwenEngine):
         return Prompt(number, written.prompt, written.trailing, row.seed, frame_cap(spoken, row.language))
 
     def decoded(self, takes: Sequence[Tensor]) -> list[Samples]:
-        """In smaller pieces when memory runs out."""
+        """The samples of whole takes, (frames, code groups) each."""
+        if self.whole_reference is not None:
+            return decode_whole(self.model.model.speech_tokenizer, self.whole_reference, takes)
+        return [samples for samples, _ in self._go_on([(take, self.past) for take in takes])]
+
+    def _go_on(self, rows: Sequence[tuple[Tensor, Past]]) -> list[tuple[Samples, Past]]:
+        """The codec's go_on, in smaller pieces when memory runs out."""
         while True:
             try:
-                if self.whole_reference is not None:
-                    return decode_whole(self.model.model.speech_tokenizer, self.whole_reference, takes)
-                return self.codec.decode(takes, self.past)
+                return self.codec.go_on(rows)
             except torch.OutOfMemoryError:
                 if self.codec.frames_at_once <= SMALLEST_CODEC_FRAMES:
                     raise
@@ -154,12 +197,13 @@ def open_batched(settings: EngineSettings, announce: Announce) -> QwenEngine:
         return with_loop(
             stock,
             tell_log,
-            rows_wanted=int(getattr(settings, "rows", 0)),
-            whole_reference=bool(getattr(settings, "whole_reference", False)),
+            rows_wanted=settings.rows,
+            whole_reference=settings.codec_context == "whole",
             memory_fraction=fraction,
         )
     except LoopUnsupported as difference:
         announce(t("This model is spoken one line at a time ({difference}).", difference=str(difference)))
+        place(stock.model, stock.facts.device)
         return stock
 
 
@@ -184,14 +228,15 @@ def with_loop(
     sampling = sampling_of(stock.sampling)
     talker = Talker(model.model.talker, config.vocab_size - CONTROL_CODES, config.codec_eos_token_id)
     predictor = CodePredictor(model.model.talker.code_predictor, 1)
+    codec = Codec(model.model.speech_tokenizer, SMALLEST_CODEC_FRAMES)
     # Not before: what cannot be spoken by the loop is spoken by stock, which needs all of it.
     slim(model)
     release_memory()
     device = talker.stack.device
     pace = pace or choose_pace(device.type)
-    codec = Codec(model.model.speech_tokenizer, SMALLEST_CODEC_FRAMES)
     past = codec.remember(voice.ref_code if voice.icl_mode else None)
-    plan = choose_plan(device, sizes_of(talker, predictor, model, pace), rows_wanted, memory_fraction)
+    sizes = sizes_of(talker, predictor, model, pace, past_bytes(past))
+    plan = choose_plan(device, sizes, rows_wanted, memory_fraction)
     predictor.resize(plan.rows)
     codec.frames_at_once = plan.codec_frames
     loop = DecodeLoop(talker, predictor, sampling, plan, pace, tell, use_graphs)
@@ -269,11 +314,13 @@ def slim(model: Any) -> None:
     model.model.talker.model.text_embedding.to("cpu")
 
 
-def sizes_of(talker: Talker, predictor: CodePredictor, model: Any, pace: Pace) -> ModelSizes:
+def sizes_of(talker: Talker, predictor: CodePredictor, model: Any, pace: Pace, heard_bytes: int) -> ModelSizes:
+    """heard_bytes: what the codec keeps of a row that is heard while it is spoken."""
     decoder = model.model.speech_tokenizer.model.decoder
     noise = talker.tokens + predictor.codes * predictor.tokens
     # The noise itself, and four 64-bit stages of it while it is made.
     row_bytes = noise * pace.noise_frames * (4 + 4 * 8) + predictor.stack.bytes_per_column() * (predictor.codes + 1)
+    row_bytes += heard_bytes
     widest = decoder.config.decoder_dim // 2 ** len(decoder.config.upsample_rates)
     samples = int(model.model.speech_tokenizer.get_decode_upsample_rate())
     return ModelSizes(talker.stack.bytes_per_column(), row_bytes, widest * samples * 4 * LIVE_TENSORS)
@@ -282,9 +329,17 @@ def sizes_of(talker: Talker, predictor: CodePredictor, model: Any, pace: Pace) -
 def choose_plan(device: torch.device, sizes: ModelSizes, rows_wanted: int, memory_fraction: float) -> MemoryPlan:
     if device.type != "cuda":
         return replace(CPU_PLAN, rows=rows_wanted or ROWS_ON_CPU)
+    release_memory()
     free, total = torch.cuda.mem_get_info(device)
-    allowed = memory_fraction * total - torch.cuda.memory_reserved(device)
-    return plan_memory(sizes, int(min(free, allowed)), rows_wanted or ROWS_ON_CARD)
+    taken, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    usable = usable_memory(free, total, taken, reserved, memory_fraction)
+    plan = plan_memory(sizes, usable, rows_wanted or ROWS_ON_CARD)
+    log.info(
+        "memory of the card: %d MiB free of %d, %d taken, %d reserved, %d usable; %s",
+        *(size // MIB for size in (free, total, taken, reserved, usable)),
+        plan,
+    )
+    return plan
 
 
 def limit_memory(device: str) -> float:
@@ -294,6 +349,10 @@ def limit_memory(device: str) -> float:
     index = card_index(device)
     if index >= torch.cuda.device_count():
         return 1.0  # open() says what is wrong
+    # Streams, graphs and kernels that ask for "the current device" mean this one.
+    torch.cuda.set_device(index)
+    # cuDNN's attention makes a plan for every new shape, and nearly every prompt has a new one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     fraction = process_fraction(*torch.cuda.mem_get_info(index))
     torch.cuda.set_per_process_memory_fraction(fraction, index)
     return fraction

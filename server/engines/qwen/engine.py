@@ -70,7 +70,7 @@ class QwenEngine:
         version = importlib.metadata.version("qwen-tts")
         key = prompt_key(Path(settings.ref_audio).expanduser().read_bytes(), ref_text, model_identity(folder), version)
         announce(t("loading the model"))
-        model = load_model(settings.model, folder, precision, settings.attention)
+        model = load_model(settings.model, folder, precision, settings.attention, text_on_device=settings.loop != "own")
         prompt = keep_or_make(
             Path(settings.prompt_dir) if settings.prompt_dir else None,
             key,
@@ -184,9 +184,10 @@ def refuse_attention(attention: str, precision: Precision) -> None:
         )
 
 
-def load_model(name: str, folder: Path, precision: Precision, attention: str) -> Any:
+def load_model(name: str, folder: Path, precision: Precision, attention: str, text_on_device: bool = True) -> Any:
     """The stock model in these formats, weights read in the talker's format at once.
 
+    text_on_device: False leaves the text embedding in RAM, the largest single matrix (600 MB).
     Raises EngineUnusable.
     """
     from qwen_tts import Qwen3TTSModel
@@ -194,11 +195,14 @@ def load_model(name: str, folder: Path, precision: Precision, attention: str) ->
     try:
         model = Qwen3TTSModel.from_pretrained(
             str(folder),
-            device_map=precision.device,
+            # Not at once to the card: a 6 GB card has no room for formats that are given up again, and transformers
+            # first takes one block of the whole model's size, of which nothing can be given back later.
+            device_map="cpu",
             dtype=getattr(torch, precision.talker),
             attn_implementation=attention,
         )
         split_precision(model.model, getattr(torch, precision.predictor))
+        place(model, precision.device, text_on_device)
         widen_codec(model, folder, precision)
     except torch.OutOfMemoryError as error:
         raise EngineUnusable(
@@ -222,6 +226,19 @@ def load_model(name: str, folder: Path, precision: Precision, attention: str) ->
             )
         ) from error
     return model
+
+
+def place(model: Any, device: str, text_on_device: bool = True) -> None:
+    """Puts all but the codec on the device, and the text embedding only if it is wanted there."""
+    inner = model.model.talker.model
+    embedding = inner.text_embedding
+    if not text_on_device:
+        inner.text_embedding = None
+    try:
+        model.model.to(device)
+    finally:
+        inner.text_embedding = embedding
+    model.device = torch.device(device)
 
 
 def widen_codec(model: Any, folder: Path, precision: Precision) -> None:

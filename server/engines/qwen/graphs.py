@@ -36,16 +36,22 @@ class FrameRunner:
         self._noise = torch.zeros_like(batch.noise[:, 0])
         self._codes = torch.zeros_like(batch.codes[:, 0])
         self._pool: Any = None
+        self._stream: Any = None
+        """One for all captures: each stream keeps a cuBLAS workspace of its own for the life of the process."""
+        self.captures = 0
 
     def rows_for(self, rows: int) -> int:
-        """How many slots a frame of so many rows runs over."""
+        """How many slots a frame of so many rows runs over; never more than have keys and values."""
         if not self.use_graphs:
             return rows
-        return min(next((size for size in ROW_BUCKETS if size >= rows), rows), len(self.batch.slots))
+        bucket = next((size for size in ROW_BUCKETS if size >= rows), rows)
+        return min(bucket, len(self.batch.slots), self.batch.kv.rows)
 
     def forget(self) -> None:
         """After keys and values moved to other addresses."""
         self._graphs.clear()
+        # A pool whose graphs have all gone must not be captured into again (vLLM #28426).
+        self._pool = None
 
     def frame(self, rows: int, width: int, noise: Tensor) -> Tensor:
         """The frame's codes, (rows, code groups)."""
@@ -62,15 +68,22 @@ class FrameRunner:
         return self._codes[:rows]
 
     def _captured(self, rows: int, width: int) -> Any:
-        """The graph, the batch being as before; None, and eager from then on, when it cannot be captured."""
+        """The graph, the batch being as before; None, and eager from then on, when it cannot be captured.
+
+        Raises torch.OutOfMemoryError: a smaller batch may have room for it.
+        """
         before = [tensor.clone() for tensor in self.batch.changed_by_a_frame()]
         try:
             return self._capture(rows, width)
         except RuntimeError as error:
+            # Ending a broken capture fails, too, and hides why it broke.
+            cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            if is_out_of_memory(cause):
+                raise torch.OutOfMemoryError(str(cause)) from error
             self.use_graphs = False
-            self._graphs.clear()
+            self.forget()
             self.announce(
-                t("CUDA graphs cannot be used ({reason}); speaking goes on without, slower.", reason=one_line(error))
+                t("CUDA graphs cannot be used ({reason}); speaking goes on without, slower.", reason=one_line(cause))
             )
             return None
         finally:
@@ -79,15 +92,27 @@ class FrameRunner:
                 tensor.copy_(value)
 
     def _capture(self, rows: int, width: int) -> Any:
-        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
+        home = torch.cuda.current_stream()
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        try:
+            self._stream.wait_stream(home)
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_UPS):
+                    self._codes[:rows] = self.batch.frame(rows, width, self._noise[:rows])
+            home.wait_stream(self._stream)
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 self._codes[:rows] = self.batch.frame(rows, width, self._noise[:rows])
-        torch.cuda.current_stream().wait_stream(side)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            self._codes[:rows] = self.batch.frame(rows, width, self._noise[:rows])
+        finally:
+            # A capture that fails half-way leaves its own stream the current one.
+            torch.cuda.set_stream(home)
         self._pool = self._pool or graph.pool()
+        self.captures += 1
         return graph
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Making a graph executable reports a lack of memory as another kind of error than allocating does."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)

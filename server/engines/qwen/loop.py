@@ -7,8 +7,9 @@ the host; every few frames the host looks at what was drawn, takes out the rows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -70,6 +71,28 @@ class Counters:
     prefill_columns: int = 0
     prefill_padded: int = 0
     restarts: int = 0
+    stopped: int = 0
+    """rows that a listener had heard enough of"""
+
+
+class Listener(Protocol):
+    """Hears rows while they are spoken, and says which of them may stop."""
+
+    def due(self, number: int, frames: int) -> bool:
+        """Whether a row of so many frames is to be heard now."""
+        ...
+
+    def enough(self, codes: Mapping[int, Tensor]) -> Mapping[int, int]:
+        """codes: all frames of each row that is due. Returns how many frames of a row are enough, where they are."""
+        ...
+
+    def again(self, number: int) -> None:
+        """The row begins anew."""
+        ...
+
+    def gone(self, number: int) -> None:
+        """Nobody wants the row any more."""
+        ...
 
 
 class DecodeLoop:
@@ -96,6 +119,9 @@ class DecodeLoop:
         self._put_back: list[Prompt] = []
         """Rows that did not fit after all; they are begun again before any new one, and say the same."""
         self._noise_left = 0
+        self._just_started = False
+        """The next look waits for prompts, too: its time says nothing about frames."""
+        self._listener: Listener | None = None
 
     @torch.inference_mode()
     def run(
@@ -103,16 +129,19 @@ class DecodeLoop:
         more: Callable[[int], Sequence[Prompt]],
         deliver: Callable[[list[Spoken]], None],
         is_cancelled: Callable[[int], bool],
+        listener: Listener | None = None,
     ) -> None:
         """Until no row speaks and `more` gives none.
 
         more: asked for at most so many prompts whenever places are free. deliver: given the rows that ended, as soon as
-        the host looks.
+        the host looks. listener: asked at each look, which rows may stop before they end by themselves.
         Raises torch.OutOfMemoryError when even a single row does not fit.
         """
         active: list[Slot] = []
+        # What an error left behind in an earlier run has been answered there.
+        self._put_back, self._listener = [], listener
         while True:
-            self._drop(active, [slot for slot in active if is_cancelled(slot.prompt.id)])
+            self._cancel(active, is_cancelled)
             starting = self._admit(more, active)
             if not active and not starting:
                 return
@@ -128,8 +157,32 @@ class DecodeLoop:
                 active = []
                 continue
             self._drop(active, [slot for slot, _ in ended])
+            if self._listener is not None:
+                stopped = self._stopped(active, self._listener)
+                self._drop(active, [slot for slot, _ in stopped])
+                ended += stopped
             if ended:
                 deliver([spoken for _, spoken in ended])
+
+    def _cancel(self, active: list[Slot], is_cancelled: Callable[[int], bool]) -> None:
+        gone = [slot for slot in active if is_cancelled(slot.prompt.id)]
+        self._drop(active, gone)
+        if self._listener is not None:
+            for slot in gone:
+                self._listener.gone(slot.prompt.id)
+
+    def _stopped(self, active: list[Slot], listener: Listener) -> list[tuple[Slot, Spoken]]:
+        """The rows of which enough has been heard."""
+        due = {slot.prompt.id: torch.cat(slot.blocks) for slot in active if listener.due(slot.prompt.id, slot.frames)}
+        enough = listener.enough(due) if due else {}
+        stopped = []
+        for slot in active:
+            frames = enough.get(slot.prompt.id)
+            if frames is not None:
+                stopped.append((slot, Spoken(slot.prompt.id, due[slot.prompt.id][:frames], ended=True, finite=True)))
+                self.counters.stopped += 1
+                self.counters.frames_kept += frames
+        return stopped
 
     def _admit(self, more: Callable[[int], Sequence[Prompt]], active: list[Slot]) -> list[Prompt]:
         free = rows_that_fit(self.plan, self._columns_wanted(active, [])) - len(active)
@@ -154,15 +207,17 @@ class DecodeLoop:
     def _start(self, active: list[Slot], starting: list[Prompt]) -> None:
         self._reshape(active, self._columns_wanted(active, starting), len(active) + len(starting))
         for group in groups_within([len(prompt.embedded) for prompt in starting], PREFILL_COLUMNS):
-            prompts = [starting[index] for index in group]
+            prompts = starting[: len(group)]  # groups are neighbours, in order
             self.batch.start(len(active), prompts)
             active.extend(Slot(prompt) for prompt in prompts)
+            # At once: when memory runs out at a later group, these are among the active ones and nowhere else.
+            del starting[: len(group)]
             self._noise_left = 0
+            self._just_started = True
             lengths = [len(prompt.embedded) for prompt in prompts]
             self.counters.prefill_rows += len(prompts)
             self.counters.prefill_columns += sum(lengths)
             self.counters.prefill_padded += max(lengths) * len(lengths)
-        starting.clear()
 
     def _make_room(self, active: list[Slot]) -> None:
         """For the next frames; when the rows have grown so long that fewer fit, the youngest begin again later."""
@@ -170,9 +225,14 @@ class DecodeLoop:
         fits = rows_that_fit(self.plan, columns)
         for slot in reversed(active[fits:]):
             self._put_back.insert(0, slot.prompt)
-            self.counters.restarts += 1
+            self._begins_again(slot.prompt)
         del active[fits:]
         self._reshape(active, columns, len(active))
+
+    def _begins_again(self, prompt: Prompt) -> None:
+        self.counters.restarts += 1
+        if self._listener is not None:
+            self._listener.again(prompt.id)
 
     def _reshape(self, active: list[Slot], columns: int, rows: int) -> None:
         kv = self.batch.kv
@@ -185,6 +245,7 @@ class DecodeLoop:
     def _advance(self, active: list[Slot]) -> list[tuple[Slot, Spoken]]:
         """The frames up to the next look, and the rows that ended in them."""
         frames, started = self.pace.look_frames, time.perf_counter()
+        captures, with_graphs = self.runner.captures, self.runner.use_graphs
         rows = self.runner.rows_for(len(active))
         self.batch.positions[len(active) : rows] = 0  # idle slots of a graph write where nobody reads
         width = width_for(max(slot.position for slot in active) + frames)
@@ -200,7 +261,12 @@ class DecodeLoop:
         self.counters.rows_stepped += frames * len(active)
         self.counters.looks += 1
         blocks, following, sound = self.batch.look(len(active), frames)
-        self._watch(len(active), (time.perf_counter() - started) * 1000 / frames)
+        step_ms = (time.perf_counter() - started) * 1000 / frames
+        if with_graphs and not self.runner.use_graphs:
+            self._usual_is_over()
+        elif not self._just_started and self.runner.captures == captures:
+            self._watch(len(active), step_ms)
+        self._just_started = False
         ended = []
         for slot, block, begun, is_sound in zip(active, blocks, following, sound, strict=True):
             spoken = self._hear(slot, block, begun, is_sound)
@@ -231,8 +297,13 @@ class DecodeLoop:
             at = next(index for index, other in enumerate(active) if other is slot)
             last = active.pop()
             if last is not slot:
-                self.batch.move(len(active), at, last.position)
+                self.batch.move(len(active), at)
                 active[at] = last
+
+    def _usual_is_over(self) -> None:
+        """Without graphs every frame is slower, and fewer rows would not help: what was usual counts no more."""
+        if self.speed is not None:
+            self.speed = SpeedWatch()
 
     def _watch(self, rows: int, step_ms: float) -> None:
         slowdown = self.speed.note(rows, step_ms) if self.speed is not None else None
@@ -265,7 +336,8 @@ class DecodeLoop:
         )
         self.plan = plan
         self._put_back = prompts + self._put_back
-        self.counters.restarts += len(prompts)
+        for prompt in prompts:
+            self._begins_again(prompt)
         self.batch.kv.reshape(0, 0, 0)
         self.runner.forget()
         if self.batch.talker.stack.device.type == "cuda":

@@ -67,6 +67,16 @@ def plan_memory(sizes: ModelSizes, free_bytes: int, rows_wanted: int) -> MemoryP
     return MemoryPlan(rows, max(USUAL_COLUMNS, cells), codec_frames)
 
 
+def usable_memory(free_bytes: int, total_bytes: int, taken_bytes: int, reserved_bytes: int, fraction: float) -> int:
+    """What this process may still allocate: within its share of the card, and what the driver has or we hold idle.
+
+    taken_bytes, reserved_bytes: torch.cuda.memory_allocated and memory_reserved. What is reserved and not taken does
+    not count as free for the driver, but can be allocated all the same.
+    """
+    idle = reserved_bytes - taken_bytes
+    return max(0, int(min(free_bytes + idle, fraction * total_bytes - taken_bytes)))
+
+
 def process_fraction(free_bytes: int, total_bytes: int, reserve_bytes: int = RESERVE_BYTES) -> float:
     """For torch.cuda.set_per_process_memory_fraction: all that was free at the start, less a reserve."""
     return min(1.0, max(0.1, (free_bytes - reserve_bytes) / total_bytes))

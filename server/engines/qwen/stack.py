@@ -79,9 +79,10 @@ class KeyValues:
         for layer in self.data:
             layer[slots] = 0
 
-    def move(self, source: int, target: int, columns: int) -> None:
+    def move(self, source: int, target: int) -> None:
+        """All columns: what another row left behind the moved one's may be nan, and 0 * nan is nan."""
         for layer in self.data:
-            layer[target, :columns] = layer[source, :columns]
+            layer[target] = layer[source]
 
     def reshape(self, rows: int, columns: int, kept_rows: int) -> None:
         """Other bounds for the same content; layer after layer, so that no more than one layer is there twice."""

@@ -21,7 +21,8 @@ from server.audio import Samples, silence
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-DummyState = Literal["found", "missing", "truncated", "twice"]
+DummyState = Literal["found", "missing", "truncated", "twice", "begun"]
+"""`begun`: the take was stopped once its dummy had begun (server/beginning.py)."""
 
 # --- time grid -----------------------------------------------------------------------------------------------------
 HOP_S = 0.005
@@ -117,7 +118,7 @@ class Sound:
 MOST_CHANNELS = 8
 
 
-def _checked(audio: Samples, sample_rate: int) -> Samples:
+def checked(audio: Samples, sample_rate: int) -> Samples:
     """Finite float32 mono in [-1, 1]: NaN and infinities become silence, channels are mixed."""
     samples = np.asarray(audio, dtype=np.float32)
     if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
@@ -148,21 +149,31 @@ def _mel_bands(sample_rate: int, fft_size: int) -> Floats:
     return triangles
 
 
-def _mel_power(samples: Samples, sample_rate: int) -> tuple[Floats, int]:
-    """(frames, bands) and the hop in samples."""
+def mel_power(samples: Samples, sample_rate: int, known: Floats | None = None) -> tuple[Floats, int]:
+    """(frames, bands) and the hop in samples.
+
+    known: the frames of a beginning of these samples that are certain already (see `certain_frames`).
+    """
     hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
     fft_size = 1 << (window - 1).bit_length()
     bands = _mel_bands(sample_rate, fft_size)
+    blocks = [np.zeros((0, BANDS), np.float32) if known is None else known]
+    first, frames = len(blocks[0]), len(samples) // hop + 1
     centred = samples - np.float32(samples.mean(dtype=np.float64)) if len(samples) else samples
     padded = np.pad(centred, (window // 2, window))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][: len(samples) // hop + 1]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:frames]
     hann = np.hanning(window).astype(np.float32)
-    blocks = []
-    for start in range(0, len(frames), 2048):  # blocks: five minutes at once would take 500 MB
-        spectrum = np.fft.rfft(frames[start : start + 2048] * hann, fft_size, axis=1)
+    for start in range(first, frames, 2048):  # blocks: five minutes at once would take 500 MB
+        spectrum = np.fft.rfft(windows[start : start + 2048] * hann, fft_size, axis=1)
         blocks.append((spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ bands)
     power: Floats = np.concatenate(blocks)
     return power, hop
+
+
+def certain_frames(samples: int, sample_rate: int) -> int:
+    """How many frames will stay as they are when more samples follow these."""
+    hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
+    return max(0, samples - (window - window // 2)) // hop + 1 if samples >= window else 0
 
 
 def _runs(mask: Bools) -> list[tuple[int, int]]:
@@ -193,9 +204,9 @@ def _noise_spectrum(mel: Floats, emphasis: Floats) -> Floats:
     return np.asarray(noise, np.float32)
 
 
-def listen(audio: Samples, sample_rate: int) -> Sound:
-    """Raises ValueError for anything but one channel."""
-    mel, hop = _mel_power(_checked(audio, sample_rate), sample_rate)
+def listen(audio: Samples, sample_rate: int, known: Floats | None = None) -> Sound:
+    """known: see mel_power. Raises ValueError for more channels than any recording has."""
+    mel, hop = mel_power(checked(audio, sample_rate), sample_rate, known)
     # A mild pre-emphasis: soft consonants live in the upper bands.
     emphasis = np.linspace(0.3, 1.0, BANDS).astype(np.float32)
     noise = _noise_spectrum(mel, emphasis)
@@ -217,7 +228,7 @@ def _speech_frames(level_db: npt.NDArray[np.floating]) -> Bools:
     return speech
 
 
-def _speech_span(sound: Sound) -> tuple[int, int] | None:
+def speech_span(sound: Sound) -> tuple[int, int] | None:
     frames = np.flatnonzero(sound.speech)
     return (int(frames[0]), int(frames[-1]) + 1) if len(frames) else None
 
@@ -385,13 +396,13 @@ def _local_cost(take: Floats, rows: Floats, speech: Bools) -> Floats:
     return cost
 
 
-def _match(takes: Sequence[Rows], rows: Rows) -> Match:
+def _match(takes: Sequence[Rows], rows: Rows, unfinished: bool = False) -> Match:
     count = len(rows.features)
     take_rows = tuple(len(take.features) for take in takes)
     local = np.zeros((max(take_rows), len(takes), count + 1), np.float32)
     for k, take in enumerate(takes):
         local[: take_rows[k], k, 1:] = _local_cost(take.features, rows.features, rows.speech)[::-1, ::-1]
-    starts = _start_costs(max(take_rows), rows.speech)
+    starts = _start_costs(max(take_rows), rows.speech, unfinished)
     table = np.full((max(take_rows), len(takes), count + 2), NEVER, np.float32)
     never = np.full((len(takes), count + 2), NEVER, np.float32)
     for j in range(len(table)):
@@ -406,14 +417,18 @@ def _match(takes: Sequence[Rows], rows: Rows) -> Match:
     return Match(costs.min(axis=0), take_of, table, local, starts, take_rows)
 
 
-def _start_costs(take_rows: int, speech: Bools) -> Floats:
-    """(take rows, rows), reversed: whole dummies may be followed by a little speech, truncated ones end the audio."""
+def _start_costs(take_rows: int, speech: Bools, unfinished: bool) -> Floats:
+    """(take rows, rows), reversed: whole dummies may be followed by a little speech, truncated ones end the audio.
+
+    unfinished: a dummy that ends with the audio costs nothing.
+    """
     starts = np.full((take_rows, len(speech)), NEVER, np.float32)
     spoken_after = np.concatenate(([0], np.cumsum(speech[::-1])[:-1]))
     starts[0] = SKIPPED_ROW * spoken_after
     near_end = np.arange(min(6, len(speech)))
-    for j in range(1, int(MOST_TRUNCATED * take_rows) + 1):
-        starts[j, near_end] = 0.2 * near_end + TRUNCATED + TRUNCATED_ROW * j
+    most = take_rows - 1 if unfinished else int(MOST_TRUNCATED * take_rows)
+    for j in range(1, most + 1):
+        starts[j, near_end] = 0.2 * near_end + (0.0 if unfinished else TRUNCATED + TRUNCATED_ROW * j)
     return starts
 
 
@@ -431,7 +446,7 @@ class MatchPath:
     """Of the take's first OPENING_ROWS, per row"""
 
 
-def _path(match: Match, row: int) -> MatchPath:
+def path_of(match: Match, row: int) -> MatchPath:
     """Follows the match that begins at `row` to its end."""
     take = int(match.take[row])
     table, local, starts = match.table[:, take], match.local[:, take], match.starts
@@ -515,21 +530,27 @@ class Timing:
         return math.log(max(self.said(frame), 6.0) / self.expected_text)
 
 
-def _timing(sound: Sound, first: int, text: str, dummy: str, takes: DummyTakes) -> Timing:
+def expected_timing(sound: Sound, first: int, text: str, dummy: str, takes: DummyTakes) -> Timing:
     dummy_frames = float(np.median(takes.seconds)) / HOP_S
     expected = dummy_frames * spoken_units(text) / spoken_units(dummy)
     return Timing(np.concatenate(([0], np.cumsum(sound.speech))), first, expected, dummy_frames)
 
 
-def _search(sound: Sound, takes: Sequence[Sound], timing: Timing, last: int) -> Search | None:
-    """Where the dummy would begin if the speech ended at frame `last`; None where that is too short to tell."""
+def search_dummy(
+    sound: Sound, takes: Sequence[Sound], timing: Timing, last: int, unfinished: bool = False
+) -> Search | None:
+    """Where the dummy would begin if the speech ended at frame `last`; None where that is too short to tell.
+
+    unfinished: the take is still being spoken, and may end anywhere in the dummy.
+    """
     reach = SEARCHED_DUMMIES * timing.dummy + SEARCHED_S / HOP_S
     start = max(timing.first, round(last - reach))
     rows = _features(sound, start, last)
     if len(rows.frames) < 8:
         return None
     noise = sound.noise / np.float32(sound.speech_power)
-    match = _match([_features(t, 0, len(t.speech), noise * np.float32(t.speech_power)) for t in takes], rows)
+    patterns = [_features(t, 0, len(t.speech), noise * np.float32(t.speech_power)) for t in takes]
+    match = _match(patterns, rows, unfinished)
     pauses = [(a, b) for a, b in _runs(~sound.speech[:last]) if timing.first < a and start < b < last]
     found = [c for a, b in pauses if (c := _at_pause(sound, timing, rows, match, a, b)) is not None]
     row = int(np.argmin(match.cost))
@@ -559,7 +580,7 @@ def _at_pause(sound: Sound, timing: Timing, rows: Rows, match: Match, start: int
 ISLAND_S = 0.15
 
 
-def _nearest_pause(sound: Sound, search: Search, chosen: Candidate) -> tuple[int, int]:
+def nearest_pause(sound: Sound, search: Search, chosen: Candidate) -> tuple[int, int]:
     """The chosen pause, or a later one within 150 ms that ends nearer to the dummy's first row.
 
     A long pause outscores a short one; where only a faint last syllable lies between the two, the short one is right.
@@ -603,14 +624,14 @@ def _present_features(search: Search, timing: Timing, last: int) -> dict[str, fl
         "text_mismatch": min(1.0, abs(timing.text_mismatch(best.start))),
         "whole_mismatch": as_missing,
         "depth": best.depth_db / 20.0,
-        "margin": _margin(search),
+        "margin": margin_of(search),
     }
 
 
 def _match_shape(search: Search) -> dict[str, float]:
     """How well, how completely and how close to the end the best candidate's dummy was matched."""
     best = search.candidates[0]
-    path = _path(search.match, best.row)
+    path = path_of(search.match, best.row)
     return {
         "match": -best.cost / 10.0,
         "match_near_0": max(-1.0, min(3.0, -best.cost / 10.0)),  # beyond, more says no more
@@ -621,7 +642,7 @@ def _match_shape(search: Search) -> dict[str, float]:
     }
 
 
-def _margin(search: Search) -> float:
+def margin_of(search: Search) -> float:
     """How much worse the best candidate more than 150 ms away scores, 0 to 3."""
     best = search.candidates[0]
     other = next((c for c in search.candidates[1:] if abs(c.end - best.end) * HOP_S > 0.15), None)
@@ -654,7 +675,7 @@ def _said_before(sound: Sound, takes: DummyTakes, timing: Timing, found: Candida
     patterns = takes.takes
     if last - found.end > 0.6 * timing.dummy:
         patterns = (*patterns, _only(sound, found.end, last))
-    search = _search(sound, patterns, timing, int(spoken[-1]) + 1)
+    search = search_dummy(sound, patterns, timing, int(spoken[-1]) + 1)
     if search is None:
         return None
     best = search.candidates[0]
@@ -673,7 +694,7 @@ BREATH_CENTRE = 0.72
 """Centre of gravity as a share of the mel axis: an s lies above"""
 
 
-def _before_breath(samples: Samples, sound: Sound, first: int, pause: tuple[int, int]) -> tuple[int, int]:
+def before_breath(samples: Samples, sound: Sound, first: int, pause: tuple[int, int]) -> tuple[int, int]:
     """The pause before an inhalation, where the sound that ends in `pause` is one: soft, unvoiced, not an s."""
     earlier = [(a, b) for a, b in _runs(~sound.speech[: pause[0]]) if a > first]
     if pause[1] - pause[0] < 3 or not earlier:
@@ -715,7 +736,7 @@ FAINT_DB, FAINT_S = -42.0, 0.020
 """A sound this loud and long is heard, though too soft for speech: often the sentence's last syllable."""
 
 
-def _cut_frame(level_db: Floats, start: int, end: int) -> int:
+def cut_frame(level_db: Floats, start: int, end: int) -> int:
     """The frame of the pause to cut at: the quietest 25 ms after the last faint sound, ties towards 70 % of them.
 
     The onset of what follows is known to about 10 ms, the end of the decay is not. Where all is quiet, 300 ms of it
@@ -757,12 +778,12 @@ CONFIDENCE = {
 
 
 def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: DummyTakes) -> Cut:
-    span = _speech_span(sound)
+    span = speech_span(sound)
     if span is None:
         return _nothing_to_cut(samples, sound, "calibrated")
     first, last = span
-    timing = _timing(sound, first, text, dummy, takes)
-    search = _search(sound, takes.takes, timing, last)
+    timing = expected_timing(sound, first, text, dummy, takes)
+    search = search_dummy(sound, takes.takes, timing, last)
     if search is None:
         return _nothing_to_cut(samples, sound, "calibrated")
     best = search.candidates[0]
@@ -775,7 +796,7 @@ def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: Du
         fits = math.exp(-3.0 * max(0.0, features["whole_mismatch"] - 0.5))
         confidence = takes.trust * fits * (1.0 - features["present"])
         decayed = (len(sound.speech) - last) * HOP_S >= DECAY_S
-        evidence = _evidence(sound, search, (cut, cut), features)
+        evidence = evidence_of(sound, search, (cut, cut), features)
         return Cut(cut, confidence, "missing", "calibrated", decayed, evidence)
     features["sure_twice"] = SUREST
     state: DummyState = "truncated" if features["cut_short"] > 0 else "found"
@@ -792,10 +813,10 @@ def _calibrated(samples: Samples, sound: Sound, text: str, dummy: str, takes: Du
         last = chosen.start
         chosen, chosen_search, state = earlier.search.candidates[0], earlier.search, "twice"
     features["left_mismatch"] = min(1.0, abs(timing.text_mismatch(chosen.start)))
-    pause = _before_breath(samples, sound, first, _nearest_pause(sound, chosen_search, chosen))
-    sample = min(len(samples), _cut_frame(sound.level_db, *pause) * sound.hop)
+    pause = before_breath(samples, sound, first, nearest_pause(sound, chosen_search, chosen))
+    sample = min(len(samples), cut_frame(sound.level_db, *pause) * sound.hop)
     chosen_samples = (pause[0] * sound.hop, pause[1] * sound.hop)
-    evidence = _evidence(sound, search, chosen_samples, features)
+    evidence = evidence_of(sound, search, chosen_samples, features)
     confidence = takes.trust * features["present"] * _logistic(CONFIDENCE, features)
     return Cut(sample, confidence, state, "calibrated", True, evidence)
 
@@ -809,7 +830,7 @@ def _sureness(probability: float) -> float:
     return min(SUREST, math.log(likelier / max(1e-9, 1.0 - likelier)))
 
 
-def _evidence(sound: Sound, search: Search, chosen: tuple[int, int], features: dict[str, float]) -> Evidence:
+def evidence_of(sound: Sound, search: Search, chosen: tuple[int, int], features: dict[str, float]) -> Evidence:
     pauses = tuple((a * sound.hop, b * sound.hop) for a, b in _inner_pauses(sound))
     rows = search.rows.frames * sound.hop
     return Evidence(sound.level_db, pauses, chosen, rows, search.match.cost, tuple(features.items()))
@@ -823,7 +844,7 @@ def _nothing_to_cut(samples: Samples, sound: Sound, method: str) -> Cut:
 
 def _uncalibrated(samples: Samples, sound: Sound, text: str, dummy: str) -> Cut:
     """Pauses scored by length, depth and where the texts' lengths put the boundary."""
-    span = _speech_span(sound)
+    span = speech_span(sound)
     if span is None:
         return _nothing_to_cut(samples, sound, "uncalibrated")
     spoken = np.concatenate(([0], np.cumsum(sound.speech)))
@@ -844,7 +865,7 @@ def _uncalibrated(samples: Samples, sound: Sound, text: str, dummy: str) -> Cut:
     else:
         frame = int(np.searchsorted(spoken, expected * total))
         best, margin = (frame, frame), 0.0
-    frame = _cut_frame(sound.level_db, *best)
+    frame = cut_frame(sound.level_db, *best)
     hop = sound.hop
     evidence = Evidence(
         sound.level_db,
@@ -865,7 +886,7 @@ def prepare_takes(takes: Sequence[Samples], sample_rate: int) -> DummyTakes:
     kept: list[Sound] = []
     for take in takes:
         sound = listen(take, sample_rate)
-        span = _speech_span(sound)
+        span = speech_span(sound)
         if span is not None and span[1] - span[0] >= 20:
             kept.append(_only(sound, *span))
     seconds = tuple(float(take.speech.sum()) * HOP_S for take in kept)
@@ -908,7 +929,7 @@ def find_cut(
     audio: float32 mono, (samples,). dummy_takes: what prepare_takes returned, or recordings of the dummy alone at the
     same rate; without them the pauses alone decide, at a lower confidence. Channels are mixed; Cut.sample counts time.
     """
-    samples = _checked(audio, sample_rate)
+    samples = checked(audio, sample_rate)
     takes = dummy_takes
     if takes is not None and not isinstance(takes, DummyTakes):
         takes = prepare_takes(takes, sample_rate)
@@ -926,7 +947,7 @@ REFERENCE_CONFIDENCE = 0.3
 
 def reference_cut(audio: Samples, sample_rate: int, text: str, dummy: str) -> Cut:
     """The first server's way: the quietest 80 ms within 10 % of the audio around the share of characters."""
-    samples = _checked(audio, sample_rate)
+    samples = checked(audio, sample_rate)
     window = round(sample_rate * 0.08)
     expected = int(len(samples) * len(text) / max(1, len(text) + len(dummy)))
     reach = int(len(samples) * 0.1)
@@ -946,10 +967,10 @@ def delivered_span(
     audio: Samples, cut: Cut, sample_rate: int, head_ms: float = HEAD_MS, decay_ms: float = DECAY_MS
 ) -> tuple[int, int]:
     """Samples: head_ms before the first sound to decay_ms after the last one before the cut, or the cut itself."""
-    samples = _checked(audio, sample_rate)
+    samples = checked(audio, sample_rate)
     sound = listen(samples, sample_rate)
     start, end = 0, min(len(samples), max(0, cut.sample))
-    span = _speech_span(sound)
+    span = speech_span(sound)
     if span is not None:
         start = max(0, _first_sound(sound, span[0]) * sound.hop - round(head_ms * sample_rate / 1000))
         end = min(end, _last_sound(sound, end // sound.hop) * sound.hop + round(decay_ms * sample_rate / 1000))
@@ -968,7 +989,7 @@ def finish(
 ) -> Samples:
     """What is delivered: head_ms before the first sound, the sentence, decay_ms of its decay, 0.2 s of silence."""
     start, end = delivered_span(audio, cut, sample_rate, head_ms, decay_ms)
-    kept = _checked(audio, sample_rate)[start:end].copy()
+    kept = checked(audio, sample_rate)[start:end].copy()
     rise = min(len(kept), round(fade_in_ms * sample_rate / 1000))
     fall = min(len(kept), round(fade_out_ms * sample_rate / 1000))
     kept[:rise] *= np.linspace(0.0, 1.0, rise, dtype=np.float32)

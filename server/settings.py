@@ -58,6 +58,7 @@ class Settings(BaseModel):
     cut: Literal["calibrated", "reference"] = "calibrated"
     cut_confidence: float = CONFIDENCE_LIMIT
     head_ms: float = 40.0
+    early_stop: Literal["on", "off"] = "on"
     allowed_hosts: str = ""
     tls_cert: str = ""
     tls_key: str = ""
@@ -216,6 +217,7 @@ def _allowed(name: str) -> str:
         "codec_context": "state, whole",
         "cut": "calibrated, reference",
         "cut_confidence": "0-1",
+        "early_stop": "on, off",
         "head_ms": "0-1000",
     }.get(name, t("text"))
 
@@ -365,6 +367,7 @@ def take_settings(settings: Settings) -> TakeSettings:
         dummy_suffix=settings.dummy_suffix,
         max_takes=settings.max_takes,
         cut=settings.cut,
+        early_stop=settings.early_stop == "on",
         confidence=settings.cut_confidence,
         head_ms=settings.head_ms,
     )

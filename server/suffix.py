@@ -97,8 +97,8 @@ def dummy_for(language: str, text: str, override: str = "") -> Dummy:
     if override.strip():
         return _overridden(override, code)
     first, second = _CANDIDATES[code]
-    bare = _bare(text)
-    chosen = second if _bare(first.distinctive) in bare or _bare(first.words) in bare else first
+    said = bare(text)
+    chosen = second if bare(first.distinctive) in said or bare(first.words) in said else first
     return Dummy(text=_pause(code) + chosen.words, words=chosen.words)
 
 
@@ -155,7 +155,7 @@ def _full_stop(text: str) -> str:
     return "。" if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC")) else "."
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """For comparing: no case, no white space, no marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(char for char in folded if char.isalnum())

@@ -10,17 +10,19 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from server import beginning
 from server.audio import Audio
+from server.beginning import ear_for
 from server.calibration import Calibration
 from server.checks import take_fault
 from server.contract import MAX_SEED, Code
-from server.cut import Cut, find_cut, finish, reference_cut
+from server.cut import Cut, DummyTakes, find_cut, finish, reference_cut
 from server.engines import EngineFacts, Row
 from server.errors import NarratorError, TakeFailed
 from server.suffix import Dummy, dummy_for, join
 from server.text import normalise
 
-CUT_VERSION = 1
+CUT_VERSION = 2
 """Raised whenever the cut or what follows it changes the sound of a line."""
 
 CONFIDENCE_LIMIT = 0.9
@@ -43,6 +45,8 @@ class TakeSettings:
     confidence: float = CONFIDENCE_LIMIT
     head_ms: float = 40.0
     """Kept before the first sound."""
+    early_stop: bool = True
+    """A take is not spoken to its end once its dummy has surely begun, by an engine that can be stopped."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Take:
     takes: int
     """How many were spoken for it, this one and the failed ones included."""
     cut: Cut
+    spoken_seconds: float
+    """What the engine has spoken for it: all takes, their dummies included"""
     doubtful: bool
     """No take was above the limit; this one is the best of them."""
 
@@ -102,13 +108,18 @@ class LineTakes:
         self.text = normalise(line.text, line.language)
         self.dummy = dummy_for(line.language, self.text, settings.dummy_suffix)
         self.padded, _ = join(self.text, self.dummy)
-        self._find = cutter(self.text, self.dummy, line.language, settings, calibration)
+        known = calibration.takes(self.dummy, line.language) if calibration and settings.cut != "reference" else None
+        self._find = cutter(self.text, self.dummy, settings, known)
+        # Who wants cuts surer than a stopped take's has everything spoken to its end.
+        self._known = known if settings.early_stop and settings.confidence <= beginning.CONFIDENCE else None
+        self._ear = ear_for(self.text, self.dummy, self._known)
+        self._spoken_s = 0.0
         self._attempt = 0
         self._reasons: list[str] = []
         self._best: tuple[Audio, int, Cut] | None = None
 
     def row(self) -> Row:
-        return Row(self.padded, self.line.language, retake_seed(self.line.seed, self._attempt))
+        return Row(self.padded, self.line.language, retake_seed(self.line.seed, self._attempt), self._ear)
 
     def add(self, spoken: Audio | TakeFailed) -> Take | None:
         """The take to deliver; None: speak `row` once more.
@@ -122,21 +133,28 @@ class LineTakes:
             self._reasons.append(spoken.reason)
         else:
             enough = self._judge(spoken, seed)
+        self._ear = ear_for(self.text, self.dummy, self._known)  # for the next take
         if not enough and self._attempt < self.settings.max_takes:
             return None
         return self._delivered()
 
     def _judge(self, spoken: Audio, seed: int) -> bool:
         """Whether this take may end the search."""
+        self._spoken_s += spoken.seconds
         fault = take_fault(spoken, self.padded, self.line.language)
         if fault is not None:
             self._reasons.append(fault)
             return False
-        cut = self._find(spoken)
+        cut = self._stopped_at(spoken) or self._find(spoken)
         if self._best is None or rank(cut) > rank(self._best[2]):
             self._best = (spoken, seed, cut)
         # The reference cannot tell a good cut from a bad one: speaking again would gain nothing.
         return is_good(cut, self.settings.confidence) or self.settings.cut == "reference"
+
+    def _stopped_at(self, spoken: Audio) -> Cut | None:
+        """The cut of a take that was stopped early; None for one that was spoken to its end."""
+        heard_all = self._ear is not None and self._ear.heard_samples == len(spoken.samples)
+        return self._ear.cut if self._ear is not None and heard_all else None
 
     def _delivered(self) -> Take:
         if self._best is None:
@@ -149,17 +167,15 @@ class LineTakes:
             seed,
             self._attempt,
             cut,
+            spoken_seconds=self._spoken_s,
             doubtful=self.settings.cut != "reference" and not is_good(cut, self.settings.confidence),
         )
 
 
-def cutter(
-    text: str, dummy: Dummy, language: str, settings: TakeSettings, calibration: Calibration | None
-) -> Callable[[Audio], Cut]:
+def cutter(text: str, dummy: Dummy, settings: TakeSettings, takes: DummyTakes | None) -> Callable[[Audio], Cut]:
     """The cut as the settings want it."""
     if settings.cut == "reference":
         return lambda spoken: reference_cut(spoken.samples, spoken.sample_rate, text, dummy.text)
-    takes = calibration.takes(dummy, language) if calibration else None
     return lambda spoken: find_cut(spoken.samples, spoken.sample_rate, text, dummy.text, takes)
 
 

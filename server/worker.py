@@ -224,6 +224,7 @@ class Desk:
             "doubtful": take.doubtful,
             "generation_seconds": time.perf_counter() - line.started,
             "audio_seconds": take.audio.seconds,
+            "spoken_seconds": take.spoken_seconds,
             "memory_bytes": self.engine.memory_bytes(),
             "text_sha256": hashlib.sha256(line.takes.line.text.encode("utf-8", "surrogatepass")).hexdigest(),
         }
@@ -240,7 +241,8 @@ def is_beyond_use(error: BaseException) -> bool:
     Told apart by name: this module does not import torch.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"AcceleratorError", "OutOfMemoryError", "MemoryError"}) or "CUDA" in str(error)
+    said = str(error)
+    return bool(names & {"AcceleratorError", "OutOfMemoryError", "MemoryError"}) or "CUDA" in said or "cuDNN" in said
 
 
 def _take_over_stdio() -> tuple[IO[bytes], IO[bytes]]:

@@ -44,6 +44,7 @@ OUR_SETTINGS = (
     "QUEUE_LIMIT",
     "MAX_TAKES",
     "CUT",
+    "EARLY_STOP",
     "CUT_CONFIDENCE",
     "HEAD_MS",
     "ALLOWED_HOSTS",

@@ -1,0 +1,174 @@
+"""Has the dummy begun? Asked while a take is still being spoken, so that it need not be spoken to its end.
+
+The dummy is a third of what is spoken for a usual line, and half for a short one; its first 0.6 s are enough to know
+it by. A take stops only where everything speaks for it: the pause before the dummy, a match as good as the voice's own
+takes have among each other, from the first sound on, and a length that fits the text. Whatever is not sure is spoken
+to its end and cut as ever (server/cut.py). docs/cutting.md has the figures.
+
+Knows no engine: arrays in, a Cut or nothing out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from server.audio import Audio, Samples
+from server.cut import (
+    HOP_S,
+    SAME_VOICE_QUALITY,
+    Cut,
+    DummyTakes,
+    Floats,
+    Search,
+    Sound,
+    Timing,
+    before_breath,
+    certain_frames,
+    checked,
+    cut_frame,
+    evidence_of,
+    expected_timing,
+    listen,
+    margin_of,
+    nearest_pause,
+    path_of,
+    search_dummy,
+    speech_span,
+    spoken_units,
+)
+from server.suffix import Dummy, bare
+
+LEAST_AGREEMENT = 0.5
+"""Of the dummy's takes among each other: takes that are unlike each other recognise nothing with certainty."""
+LEAST_HEARD_S = 0.6
+LEAST_QUALITY = 0.75
+"""Of the match, as a share of the one that the takes have among each other"""
+LEAST_OPENING = 0.4
+"""Of the first 300 ms likewise: another sentence may end in the dummy's sounds, but does not begin with them."""
+LEAST_PAUSE_S = 0.045
+LEAST_MARGIN = 0.3
+"""Of the pause before the next best place to cut (server.cut.margin_of): noise can hide the true pause."""
+MOST_MISMATCH = 0.5
+"""Log of said to expected length of the sentence: from 0.6 to 1.65 times."""
+MOST_SHARED = 0.5
+"""Of the dummy's letters: where the text has as many of them in a row from its first one on, takes are not stopped."""
+CONFIDENCE = 0.99
+"""Of 2,600 stopped takes that were reported, every one was cut in the right pause (99.8 to 100 %, docs/cutting.md)."""
+EVERY_S = 0.32
+"""Four frames: as often as a card is looked at."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How the dummy's beginning was heard."""
+
+    heard_s: float
+    quality: float
+    """1: as the takes match each other"""
+    opening: float
+    """likewise, of the first 300 ms"""
+    pause_s: float
+    margin: float
+    mismatch: float
+
+
+def is_certain(begun: Begun, least_heard_s: float) -> bool:
+    return (
+        begun.heard_s >= least_heard_s
+        and begun.quality >= LEAST_QUALITY
+        and begun.opening >= LEAST_OPENING
+        and begun.pause_s >= LEAST_PAUSE_S
+        and begun.margin >= LEAST_MARGIN
+        and abs(begun.mismatch) <= MOST_MISMATCH
+    )
+
+
+def shared_beginning(text: str, words: str) -> float:
+    """The share of the dummy's letters that the text has in a row, from the dummy's first one on: 0 to 1.
+
+    Where the line says "그리고" itself, hearing that much of the dummy means nothing.
+    """
+    inside, sought = bare(text), bare(words)
+    length = next((n for n in range(len(sought), 0, -1) if sought[:n] in inside), 0)
+    return length / max(1, len(sought))
+
+
+@dataclass
+class DummyEar:
+    """The Listen of one take of `text` and `dummy`: stops it once the dummy has surely begun."""
+
+    text: str
+    dummy: Dummy
+    takes: DummyTakes
+    every_s: float = EVERY_S
+    cut: Cut | None = None
+    """Where the sentence ends in what was heard when it was enough."""
+    heard_samples: int = 0
+    _mel: Floats | None = field(default=None, repr=False)
+
+    @property
+    def first_s(self) -> float:
+        """Before, the sentence would be shorter than MOST_MISMATCH lets it be."""
+        shortest = self._text_s * float(np.exp(-MOST_MISMATCH))
+        return shortest + LEAST_PAUSE_S + self._least_heard_s
+
+    def enough(self, spoken: Audio) -> bool:
+        """spoken: all of the take so far, (samples,) float32."""
+        samples = checked(spoken.samples, self.takes.sample_rate)
+        if len(samples) <= self.heard_samples:  # it has begun anew
+            self._mel = None
+        self.heard_samples = len(samples)
+        sound = listen(samples, spoken.sample_rate, self._mel)
+        self._mel = sound.mel[: certain_frames(len(samples), spoken.sample_rate)]
+        self.cut = self._find(samples, sound)
+        return self.cut is not None
+
+    def _find(self, samples: Samples, sound: Sound) -> Cut | None:
+        span = speech_span(sound)
+        if span is None:
+            return None
+        first, last = span
+        timing = expected_timing(sound, first, self.text, self.dummy.text, self.takes)
+        search = search_dummy(sound, self.takes.takes, timing, last, unfinished=True)
+        if search is None or not is_certain(heard_of(search, timing, self.takes), self._least_heard_s):
+            return None
+        pause = before_breath(samples, sound, first, nearest_pause(sound, search, search.candidates[0]))
+        sample = min(len(samples), cut_frame(sound.level_db, *pause) * sound.hop)
+        evidence = evidence_of(sound, search, (pause[0] * sound.hop, pause[1] * sound.hop), {})
+        return Cut(sample, CONFIDENCE, "begun", "calibrated", True, evidence)
+
+    @property
+    def _dummy_s(self) -> float:
+        return float(np.median(self.takes.seconds))
+
+    @property
+    def _text_s(self) -> float:
+        return self._dummy_s * spoken_units(self.text) / spoken_units(self.dummy.text)
+
+    @property
+    def _least_heard_s(self) -> float:
+        return LEAST_HEARD_S + shared_beginning(self.text, self.dummy.words) * self._dummy_s
+
+
+def ear_for(text: str, dummy: Dummy, takes: DummyTakes | None) -> DummyEar | None:
+    """None where the dummy's beginning could not be told with certainty."""
+    if takes is None or takes.agreement < LEAST_AGREEMENT or shared_beginning(text, dummy.words) > MOST_SHARED:
+        return None
+    return DummyEar(text, dummy, takes)
+
+
+def heard_of(search: Search, timing: Timing, takes: DummyTakes) -> Begun:
+    best = search.candidates[0]
+    path = path_of(search.match, best.row)
+    heard = search.match.take_rows[int(search.match.take[best.row])] - path.unsaid
+    own = SAME_VOICE_QUALITY * takes.agreement
+    return Begun(
+        heard_s=heard * 2 * HOP_S,
+        quality=-best.cost / max(1, heard) / own,
+        opening=-path.opening_cost / own,
+        pause_s=best.pause_s,
+        margin=margin_of(search),
+        mismatch=timing.text_mismatch(best.start),
+    )

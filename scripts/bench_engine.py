@@ -1,9 +1,12 @@
-"""How fast the engine speaks, beside stock qwen-tts doing the same work: python scripts/bench_engine.py
+"""How fast the engine speaks, beside stock qwen-tts and its fast relatives doing the same work.
+
+    python scripts/bench_engine.py
 
 Needs no downloaded model: `overhead` has the real depth and a tiny width, so that what it measures is what each frame
 costs besides arithmetic, which is what holds a graphics card back; `0.6b` and `1.7b` have the published sizes with
 random weights. Every line is made to speak the same number of frames. Arms take turns, round by round; the figures
-are medians. The first round warms up and is not counted.
+are medians. The first round warms up and is not counted. On a CPU ratios are of CPU time as well as of wall time,
+which other programs disturb; on a card wall time is what counts.
 """
 
 from __future__ import annotations
@@ -17,43 +20,56 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from server.engines.qwen.imports import import_qwen_tts  # noqa: E402  (the repository's folder comes into the path first)
+import bench_peers  # noqa: E402  (the repository's folders come into the path first)
+
+from server.engines.qwen.imports import import_qwen_tts  # noqa: E402
 
 FRAMES_PER_SECOND = 12.5
+SAMPLES_PER_FRAME = 1920
 LINE = "The lamp on the table was still warm, and nobody had touched it since the morning of the third day."
 REFERENCE_TEXT = "나는 오늘도 천천히 길을 걷는다."
 RAGGED = (24, 38, 41, 45, 52, 55, 58, 60, 63, 66, 71, 78, 84, 92, 105, 120)
 """Frames of a script's lines, dummy included: a tenth under 3 s, the middle at 5 s, a tenth over 8 s."""
 PARTS = ("prefill", "talker", "predictor", "codec")
+ONCE_A_LINE = ("prefill", "codec")
+"""Parts that come once a line: on a card these can be waited for without slowing down what is measured."""
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass
 class Arm:
     name: str
-    ours: bool
+    speak: Callable[[Bench, Arm, list[int], Clock], int]
+    """lines of so many frames each, to how many frames were kept"""
     rows: int
     lines: int
+    is_ours: bool = False
     cpu_ms: list[float] = field(default_factory=list)
     """of the whole job, per frame that was kept"""
     wall_ms: list[float] = field(default_factory=list)
     parts_ms: dict[str, list[float]] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
+    peak_bytes: list[int] = field(default_factory=list)
+    """empty where nothing tells"""
+    risen_bytes: list[int] = field(default_factory=list)
+    """above what there was when the job began"""
+    notes: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class Bench:
     model_name: str
+    device: str
     stock: Any
     """a QwenEngine"""
     engines: dict[int, Any]
@@ -61,102 +77,168 @@ class Bench:
     frames: int
     with_codec: bool
 
+    @property
+    def on_card(self) -> bool:
+        return self.device.startswith("cuda")
+
     def run(self, arm: Arm, keep: bool) -> None:
         lengths = [self.frames] * arm.lines
-        clock = Clock()
-        job = self._ours if arm.ours else self._stock
-        with clock:
-            kept = job(arm, lengths, clock)
+        clock, memory = Clock(self.on_card), PeakMemory(self.device)
+        with memory, clock:
+            kept = arm.speak(self, arm, lengths, clock)
         assert kept == sum(lengths), (arm.name, kept, sum(lengths))
         if not keep:
             return
         arm.cpu_ms.append(clock.cpu_s * 1000 / kept)
         arm.wall_ms.append(clock.wall_s * 1000 / kept)
+        if memory.bytes is not None:
+            arm.peak_bytes.append(memory.bytes)
+            # Linux adds up a process's memory with a delay: the peak may read a little less than what was there before.
+            arm.risen_bytes.append(max(0, memory.bytes - memory.before))
         for part in PARTS:
             arm.parts_ms.setdefault(part, []).append(clock.parts_s.get(part, 0.0) * 1000 / kept)
 
-    def _stock(self, arm: Arm, lengths: list[int], clock: Clock) -> int:
-        """Frames spoken: stock's own call, from text to WAV."""
-        from server.audio import Audio, to_wav
+    def base_ms(self, arm: Arm) -> list[float]:
+        """What counts on this device: on a card the CPU's time says nothing."""
+        return arm.wall_ms if self.on_card else arm.cpu_ms
 
-        model, kept, decoded = self.stock.model, 0, 0
-        tokenizer = model.model.speech_tokenizer
-        decode = tokenizer.decode
 
-        def counted(encoded: Any) -> Any:
-            nonlocal decoded
-            decoded += max(len(one["audio_codes"]) for one in encoded) * len(encoded)
-            return decode(encoded) if self.with_codec else ([silent(one) for one in encoded], 24_000)
+# --- the arms
 
+
+def speak_stock(bench: Bench, arm: Arm, lengths: list[int], clock: Clock) -> int:
+    """Frames kept of stock's own call, from text to WAV."""
+    model = bench.stock.model
+    talker, tokens = model.model.talker, lengths[0] + 1
+    kept = 0
+    with (
+        forced(talker, tokens),
+        codec_watched(bench, arm, clock, sum(lengths)),
+        clock.timing(talker.model, "forward", prefill_or_talker),
+        clock.timing(talker.code_predictor, "generate", "predictor"),
+    ):
+        for start in range(0, len(lengths), arm.rows):
+            rows = min(arm.rows, len(lengths) - start)
+            takes, rate = model.generate_voice_clone(
+                text=[LINE] * rows,
+                language="Korean",
+                voice_clone_prompt=bench.stock.voice,
+                non_streaming_mode=True,
+                max_new_tokens=tokens,
+                **bench.stock.sampling,
+            )
+            kept += sum(written(take, rate) for take in takes)
+    arm.notes["padding efficiency"] = kept / (arm.rows * clock.calls["predictor"])
+    return kept
+
+
+def peer_arm(peer: bench_peers.Peer) -> Arm:
+    """The package's own call, from text to WAV."""
+
+    def speak(bench: Bench, arm: Arm, lengths: list[int], clock: Clock) -> int:
+        kept = 0
         with (
-            forced(model.model.talker, lengths[0] + 1),
-            patch.object(tokenizer, "decode", counted),
-            clock.timing(model.model.talker.model, "forward", split_prefill),
-            clock.timing(model.model.talker.code_predictor, "generate", "predictor"),
-            clock.timing(tokenizer, "decode", "codec"),
+            codec_watched(bench, arm, clock, sum(lengths)),
+            clock.timing(bench.stock.model.model.talker.model, "forward", prefill_only),
+            clock.timing(peer.talker, "run", "talker"),
+            clock.timing(peer.predictor, "run", "predictor"),
         ):
             for start in range(0, len(lengths), arm.rows):
-                rows = min(arm.rows, len(lengths) - start)
-                takes, rate = model.generate_voice_clone(
-                    text=[LINE] * rows,
-                    language="Korean",
-                    voice_clone_prompt=self.stock.voice,
-                    non_streaming_mode=True,
-                    max_new_tokens=lengths[0] + 1,
-                    **self.stock.sampling,
-                )
-                for take in takes:
-                    to_wav(Audio(take, rate))
-                    kept += round(len(take) / 1920)
-        arm.notes["codec frames per frame"] = decoded / kept
+                takes, rate = peer.speak(LINE, lengths[start])
+                kept += sum(written(take, rate) for take in takes)
+        arm.notes["padding efficiency"] = kept / (arm.rows * clock.calls["predictor"])
         return kept
 
-    def _ours(self, arm: Arm, lengths: list[int], clock: Clock) -> int:
-        """Frames spoken: loop and codec, from text to WAV."""
-        import numpy as np
+    return Arm(f"{peer.label} B={peer.rows}", speak, peer.rows, peer.rows)
 
-        from server.audio import Audio, to_wav
 
-        engine = self.engines[arm.rows]
-        waiting, kept = list(enumerate(lengths)), 0
+def speak_ours(bench: Bench, arm: Arm, lengths: list[int], clock: Clock) -> int:
+    """Frames kept of our loop and codec, from text to WAV."""
+    import numpy as np
 
-        def more(free: int) -> list[Any]:
-            taken, waiting[:] = waiting[:free], waiting[free:]
-            return forced_prompts(engine, [frames for _, frames in taken])
+    engine = bench.engines[arm.rows]
+    waiting, kept = list(lengths), 0
 
-        def deliver(spoken: list[Any]) -> None:
-            nonlocal kept
-            takes = [one.codes for one in spoken]
-            found = engine.decoded(takes) if self.with_codec else [np.zeros(len(codes) * 1920) for codes in takes]
-            for samples in found:
-                to_wav(Audio(samples, 24_000))
-                kept += len(samples) // 1920
+    def more(free: int) -> list[Any]:
+        taken, waiting[:] = waiting[:free], waiting[free:]
+        return forced_prompts(engine, taken)
 
-        before, codec_before = replace(engine.loop.counters), replace(engine.codec.counters)
-        with (
-            clock.timing(engine.loop.batch.talker, "start", "prefill"),
-            clock.timing(engine.loop.batch.talker, "step", "talker"),
-            clock.timing(engine.loop.batch.predictor, "frame", "predictor"),
-            clock.timing(engine, "decoded", "codec"),
-        ):
-            engine.loop.run(more, deliver, lambda _number: False)
-        counters, codec = engine.loop.counters, engine.codec.counters
-        steps = counters.steps - before.steps
-        arm.notes["places in use"] = (counters.frames_kept - before.frames_kept) / (steps * arm.rows)
-        arm.notes["host looks per frame"] = (counters.looks - before.looks) / steps
-        if codec.frames_given > codec_before.frames_given:
-            arm.notes["codec frames per frame"] = (codec.frames_decoded - codec_before.frames_decoded) / (
-                codec.frames_given - codec_before.frames_given
-            )
-        return kept
+    def deliver(spoken: list[Any]) -> None:
+        nonlocal kept
+        takes = [one.codes for one in spoken]
+        silence = [np.zeros(len(codes) * SAMPLES_PER_FRAME, np.float32) for codes in takes]
+        kept += sum(written(samples, 24_000) for samples in (engine.decoded(takes) if bench.with_codec else silence))
+
+    before, codec_before = replace(engine.loop.counters), replace(engine.codec.counters)
+    with (
+        clock.timing(engine.loop.batch.talker, "start", "prefill"),
+        clock.timing(engine.loop.batch.talker, "step", "talker"),
+        clock.timing(engine.loop.batch.predictor, "frame", "predictor"),
+        clock.timing(engine, "decoded", "codec"),
+    ):
+        engine.loop.run(more, deliver, lambda _number: False)
+    counters, codec = engine.loop.counters, engine.codec.counters
+    steps = counters.steps - before.steps
+    arm.notes["padding efficiency"] = (counters.frames_kept - before.frames_kept) / (steps * arm.rows)
+    arm.notes["looks per frame"] = (counters.looks - before.looks) / steps
+    if codec.frames_given > codec_before.frames_given:
+        arm.notes["codec frames per frame"] = (codec.frames_decoded - codec_before.frames_decoded) / (
+            codec.frames_given - codec_before.frames_given
+        )
+    return kept
+
+
+def written(samples: Any, rate: int) -> int:
+    """Makes a WAV of a take; how many frames it has."""
+    import numpy as np
+
+    from server.audio import Audio, to_wav
+
+    to_wav(Audio(np.asarray(samples, np.float32), rate))
+    # Rounded: the packages cut the reference off by a float ratio and may be one sample out.
+    return round(len(samples) / SAMPLES_PER_FRAME)
+
+
+@contextmanager
+def codec_watched(bench: Bench, arm: Arm, clock: Clock, frames: int) -> Iterator[None]:
+    """Counts and times what the stock tokenizer decodes for so many frames, or leaves decoding out."""
+    tokenizer = bench.stock.model.model.speech_tokenizer
+    decode, decoded = tokenizer.decode, 0
+
+    def counted(encoded: Any) -> Any:
+        nonlocal decoded
+        lengths = code_lengths(encoded)
+        decoded += max(lengths) * len(lengths)
+        return decode(encoded) if bench.with_codec else (silence(lengths), 24_000)
+
+    with patch.object(tokenizer, "decode", counted), clock.timing(tokenizer, "decode", "codec"):
+        yield
+    if bench.with_codec:
+        arm.notes["codec frames per frame"] = decoded / frames
+
+
+def code_lengths(encoded: Any) -> list[int]:
+    """Frames of each row: stock gives a list with one dict per row, the peers a dict with all rows."""
+    if isinstance(encoded, dict):
+        rows, frames = encoded["audio_codes"].shape[:2]
+        return [int(frames)] * int(rows)
+    return [len(one["audio_codes"]) for one in encoded]
+
+
+def silence(lengths: Sequence[int]) -> list[Any]:
+    import numpy as np
+
+    return [np.zeros(frames * SAMPLES_PER_FRAME, np.float32) for frames in lengths]
 
 
 class Clock:
     """Process CPU time and wall time of a job, and of the parts that are wrapped meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_card: bool = False) -> None:
+        self.on_card = on_card
         self.cpu_s = self.wall_s = 0.0
         self.parts_s: dict[str, float] = {}
+        self.calls: dict[str, int] = {}
 
     def __enter__(self) -> Clock:
         synchronize()
@@ -168,23 +250,84 @@ class Clock:
         self.cpu_s, self.wall_s = time.process_time() - self._cpu, time.perf_counter() - self._wall
 
     @contextmanager
-    def timing(self, thing: Any, name: str, part: str | Callable[..., str]) -> Iterator[None]:
-        """CPU time inside this method; on a card only what it takes to launch it."""
+    def timing(self, thing: Any, name: str, part: str | Callable[[dict[str, Any]], str | None]) -> Iterator[None]:
+        """CPU time inside this method. On a card wall time, waited for in what comes once a line; of what comes once a
+        frame only the launch is seen, and its time means nothing."""
         stock = getattr(thing, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.process_time()
-            result = stock(*args, **kwargs)
             key = part if isinstance(part, str) else part(kwargs)
-            self.parts_s[key] = self.parts_s.get(key, 0.0) + time.process_time() - started
+            if key is None:
+                return stock(*args, **kwargs)
+            started = self._now(key)
+            result = stock(*args, **kwargs)
+            self.parts_s[key] = self.parts_s.get(key, 0.0) + self._now(key) - started
+            self.calls[key] = self.calls.get(key, 0) + 1
             return result
 
         with patch.object(thing, name, timed):
             yield
 
+    def _now(self, part: str) -> float:
+        if not self.on_card:
+            return time.process_time()
+        if part in ONCE_A_LINE:
+            synchronize()
+        return time.perf_counter()
 
-def split_prefill(kwargs: dict[str, Any]) -> str:
+
+def prefill_or_talker(kwargs: dict[str, Any]) -> str:
     return "prefill" if kwargs["inputs_embeds"].shape[1] > 1 else "talker"
+
+
+def prefill_only(kwargs: dict[str, Any]) -> str | None:
+    return "prefill" if kwargs["inputs_embeds"].shape[1] > 1 else None
+
+
+class PeakMemory:
+    """The most memory while it is open: what torch had allocated of the card, or what the whole process had in RAM.
+
+    Weights count, and so does what other arms keep. None where nothing tells: off Linux, and where a container forbids
+    setting the process's mark back.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.before = 0
+        self.bytes: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = int(torch.cuda.memory_allocated(self.device))
+        elif forget_peak():
+            self.before = status_bytes("VmRSS")
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self.device.startswith("cuda"):
+            import torch
+
+            self.bytes = int(torch.cuda.max_memory_allocated(self.device))
+        elif self.before:
+            self.bytes = status_bytes("VmHWM")
+
+
+def forget_peak() -> bool:
+    """Sets the process's peak back to what it has now; whether that could be done."""
+    try:
+        CLEAR_REFS.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def status_bytes(name: str) -> int:
+    """A line of Linux's status of this process, which is in kB."""
+    lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
 def forced_prompts(engine: Any, lengths: list[int]) -> list[Any]:
@@ -209,12 +352,6 @@ def forced(talker: Any, tokens: int) -> Iterator[None]:
         yield
 
 
-def silent(encoded: Any) -> Any:
-    import numpy as np
-
-    return np.zeros(len(encoded["audio_codes"]) * 1920, np.float32)
-
-
 def synchronize() -> None:
     import torch
 
@@ -225,14 +362,33 @@ def synchronize() -> None:
 # --- models
 
 
-def overhead_model(folder: Path) -> Any:
+def overhead_model(folder: Path, device: str = "cpu", dtype: Any = None, predictor: Any = None) -> Any:
+    """The tiny model at real depth, in float32 unless told otherwise; the codec always is."""
     import loops
+    import torch
 
-    return loops.load(loops.build_deep(folder / "overhead"))
+    model_class: Any = import_qwen_tts().Qwen3TTSModel
+    dtype = dtype or torch.float32
+    model = model_class.from_pretrained(
+        str(loops.build_deep(folder / "overhead")), device_map=device, dtype=dtype, attn_implementation="sdpa"
+    )
+    model.model.speech_tokenizer.model.float()
+    in_formats(model.model, dtype, predictor or dtype)
+    return model
 
 
-def published_size(name: str, folder: Path, device: str, dtype: Any) -> Any:
-    """A Qwen3TTSModel of the published sizes with random weights, and the tiny model's tokenizer."""
+def in_formats(inner: Any, dtype: Any, predictor: Any) -> None:
+    """The code predictor in a format of its own, as the server does it; a model of one format stays as it is, without
+    the casts that stock would pay for."""
+    if predictor != dtype:
+        from server.engines.qwen.mixed import split_precision
+
+        split_precision(inner, predictor)
+
+
+def published_size(name: str, folder: Path, device: str, dtype: Any, predictor: Any = None) -> Any:
+    """A Qwen3TTSModel of the published sizes with random weights, and the tiny model's tokenizer; the codec is in
+    float32."""
     import tiny_checkpoint
     import torch
     from qwen_tts import Qwen3TTSModel, Qwen3TTSTokenizer
@@ -251,6 +407,7 @@ def published_size(name: str, folder: Path, device: str, dtype: Any) -> Any:
     for module in (inner, codec):
         randomise(module)
         module.to(device)
+    in_formats(inner, dtype, predictor or dtype)
     tokenizer = Qwen3TTSTokenizer()
     tokenizer.model, tokenizer.config, tokenizer.device = codec, codec.config, torch.device(device)
     inner.load_speech_tokenizer(tokenizer)
@@ -396,54 +553,142 @@ def weight_bytes_per_frame(model: Any) -> int:
     return int(layers + 15 * (small + projection) + sum(head.weight.nbytes for head in predictor.lm_head))
 
 
-def peak_memory_gib() -> float:
-    """Of the card where there is one, else of the process."""
+def bandwidth_gb_s(device: str, size: int = 2**28) -> float:
+    """Of reading, measured where the weights lie: the best of five sums over 1 GiB."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    import psutil
-
-    usage = psutil.Process().memory_info()
-    if hasattr(usage, "peak_wset"):  # Windows
-        return float(usage.peak_wset) / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def bandwidth_gb_s() -> float:
-    """Of reading, measured: the best of five sums over 1 GiB."""
-    import torch
-
-    block = torch.ones(2**28)
+    block = torch.ones(size, device=device)
     best = float("inf")
     for _ in range(5):
+        synchronize()
         started = time.perf_counter()
         block.sum()
+        synchronize()
         best = min(best, time.perf_counter() - started)
     return block.nbytes / best / 1e9
 
 
-def aten_operations(job: Callable[[], Any]) -> int:
-    """All aten events of the profiler, nested ones included: composite operations count with what they are made of."""
+# --- counts: what a frame asks of the host and of the card, beside its time
+
+
+WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::_unique2", "aten::equal")
+"""Operations whose result the host must have before it can go on: a number (item(), bool(), int() and is_nonzero() all
+end there), or a size that depends on values (nonzero is also what indexing with a mask does)."""
+NO_WAITS = ("aten::_assert_async", "aten::_index_put_impl_")
+"""A number that is read inside of these is read on a CPU only: an assertion that runs on a card by itself, which is all
+that multinomial still has from torch 2.6 on (pytorch PR 134818), and a filling value that lies in RAM."""
+CARD_WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx")
+GRAPH_LAUNCHES = ("cudaGraphLaunch",)
+ON_THE_DEVICE, LOOK = "device side", "host look"
+"""Marks in a profile of our loop."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    operations: float
+    """all aten events, nested ones included: composite operations count with what they are made of"""
+    waits: float
+    launches: float | None = None
+    """of kernels, one by one; None on a CPU"""
+    graph_launches: float | None = None
+
+    def per_frame(self, shorter: Counts, frames: int) -> Counts:
+        """By difference of two jobs, the shorter one by so many frames: prompts and ends are in both."""
+
+        def difference(longer: float | None, less: float | None) -> float | None:
+            return None if longer is None or less is None else (longer - less) / frames
+
+        return Counts(
+            (self.operations - shorter.operations) / frames,
+            (self.waits - shorter.waits) / frames,
+            difference(self.launches, shorter.launches),
+            difference(self.graph_launches, shorter.graph_launches),
+        )
+
+
+def counts_of(job: Callable[[], Any], on_card: bool = False, marked: bool = False) -> Counts:
+    """What a job does, seen by torch's profiler.
+
+    Waits are, on a card, the calls of the driver that wait for it. On a CPU they are the operations that would be such
+    a wait (WAITS), which is a lower bound: copies between card and host do not exist there. marked: only what runs
+    inside ON_THE_DEVICE counts, and each LOOK as one, because our loop goes on with what it looked at in RAM.
+    """
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_card else [])
+    with profile(activities=activities) as profiler:
         job()
-    return sum(event.count for event in profiler.key_averages() if event.key.startswith("aten::"))
+        synchronize()
+    events: Any = profiler.events()
+    names = [event.name for event in events]
+    operations = sum(name.startswith("aten::") for name in names)
+    if on_card:
+        return Counts(operations, tally(names, CARD_WAITS), tally(names, LAUNCHES), tally(names, GRAPH_LAUNCHES))
+    if marked:
+        return Counts(operations, sum(is_marked_wait(event) for event in events))
+    return Counts(operations, sum(is_wait(event) for event in events))
 
 
-def operations_per_frame(bench: Bench, arm: Arm) -> float:
-    """By difference of a longer and a shorter job: prompts and ends are in both."""
-    codec_off = replace(bench, with_codec=False)
-    job = codec_off._ours if arm.ours else codec_off._stock
+def tally(names: Iterable[str], wanted: Sequence[str]) -> int:
+    return sum(name in wanted for name in names)
 
-    def speak(frames: int) -> Callable[[], int]:
-        return lambda: job(replace(arm), [frames] * arm.rows, Clock())
 
-    # Eight frames apart: our noise is drawn for eight at a time.
-    return (aten_operations(speak(10)) - aten_operations(speak(2))) / 8
+def is_wait(event: Any) -> bool:
+    if event.name not in WAITS:
+        return False
+    return event.name != "aten::_local_scalar_dense" or not any(name in NO_WAITS for name in names_around(event))
+
+
+def is_marked_wait(event: Any) -> bool:
+    return event.name == LOOK or (is_wait(event) and ON_THE_DEVICE in names_around(event))
+
+
+def names_around(event: Any) -> list[str]:
+    """Of the operations that this one is part of."""
+    names, parent = [], event.cpu_parent
+    while parent is not None:
+        names.append(parent.name)
+        parent = parent.cpu_parent
+    return names
+
+
+@contextmanager
+def marks(batch: Any) -> Iterator[None]:
+    """What of our loop would run on a card, and where the host looks."""
+    with ExitStack() as stack:
+        for name, mark in (("frame", ON_THE_DEVICE), ("draw_noise", ON_THE_DEVICE), ("look", LOOK)):
+            stack.enter_context(patch.object(batch, name, recorded(getattr(batch, name), mark)))
+        yield
+
+
+def recorded(function: Callable[..., Any], mark: str) -> Callable[..., Any]:
+    from torch.profiler import record_function
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with record_function(mark):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def counts_per_frame(bench: Bench, arm: Arm, apart: int = 8) -> Counts:
+    """Of one frame of the whole batch, codec left out. apart: frames between the two jobs; our noise is drawn for eight
+    at a time."""
+    without_codec = replace(bench, with_codec=False)
+
+    def count(frames: int) -> Counts:
+        def job() -> int:
+            return arm.speak(without_codec, replace(arm, notes={}), [frames] * arm.rows, Clock())
+
+        if bench.on_card:
+            job()  # graphs of this size are captured here
+        return counts_of(job, bench.on_card, arm.is_ours)
+
+    with ExitStack() as stack:
+        if arm.is_ours and not bench.on_card:
+            stack.enter_context(marks(bench.engines[arm.rows].loop.batch))
+        return count(2 + apart).per_frame(count(2), apart)
 
 
 def projection_gtx_1060() -> str:
@@ -458,40 +703,106 @@ def projection_gtx_1060() -> str:
     return "; ".join(lines)
 
 
-def report(bench: Bench, arms: list[Arm], bandwidth: float) -> list[dict[str, Any]]:
-    base = statistics.median(arms[0].cpu_ms)
+def report(bench: Bench, arms: list[Arm], counts: dict[str, Counts], bandwidth: float) -> list[dict[str, Any]]:
+    width = max(len(arm.name) for arm in arms)
     print(f"\n{bench.model_name}, {bench.frames} frames a line, {'LM and codec' if bench.with_codec else 'LM only'}")
+    figures = [time_figures(bench, arm, arms[0], bandwidth) for arm in arms]
+    columns = [("wall", 8), ("CPU", 8), ("IQR", 7), ("x real", 8), ("ratio", 7), ("CPU r.", 7), ("LM r.", 7)]
+    columns += [("prefill", 9), ("talker", 8), ("predict", 8), ("codec", 8), ("rest", 7), ("GB/s", 8), ("MBU %", 7)]
+    print("ms per kept frame; ratio: of wall time, CPU r.: of CPU time, LM r.: without the codec, all to the first arm")
+    print_table(width, columns, [(arm.name, row) for arm, row in zip(arms, figures, strict=True)])
+    print("\nper frame of the whole batch, unless it says otherwise; - is not counted here")
+    columns = [
+        ("peak GiB", 10),
+        ("rise MiB", 10),
+        ("padding eff.", 14),
+        ("codec frames", 13),
+        ("looks", 7),
+        ("aten ops", 9),
+    ]
+    columns += [("host waits", 11), ("launches", 9), ("graphs", 7)]
+    others = [other_figures(arm, counts.get(arm.name)) for arm in arms]
+    print_table(width, columns, [(arm.name, row) for arm, row in zip(arms, others, strict=True)])
     print(
-        f"{'arm':<14}{'CPU ms/frame':>13}{'IQR':>7}{'wall':>8}{'x real':>8}{'ratio':>7}{'LM ratio':>9}"
-        f"{'prefill':>9}{'talker':>8}{'predict':>8}{'codec':>8}{'rest':>7}{'GB/s':>7}  notes"
+        f"peak: of {'the card' if bench.on_card else 'the process'} while the arm spoke, weights and what other arms "
+        "keep included; rise: above what there was when it\nbegan; padding eff.: kept frames / (rows x steps); "
+        "codec frames: per kept frame; host waits: see counts_of()\n"
+        f"weights read per frame {weight_bytes_per_frame(bench.stock.model) / 1e9:.3f} GB; bandwidth measured "
+        f"{bandwidth:.1f} GB/s"
     )
-    rows = []
-    base_lm = base - statistics.median(arms[0].parts_ms["codec"])
-    for arm in arms:
-        cpu, wall = statistics.median(arm.cpu_ms), statistics.median(arm.wall_ms)
-        parts = {part: statistics.median(values) for part, values in arm.parts_ms.items()}
-        quartiles = statistics.quantiles(arm.cpu_ms, n=4) if len(arm.cpu_ms) > 1 else [cpu] * 3
-        rest = cpu - sum(parts.values())
-        steps_ms = (parts["talker"] + parts["predictor"]) * arm.rows
-        achieved = weight_bytes_per_frame(bench.stock.model) / steps_ms / 1e6
-        lm = cpu - parts["codec"]
-        notes = {key: round(value, 2) for key, value in arm.notes.items()}
-        print(
-            f"{arm.name:<14}{cpu:>13.2f}{quartiles[2] - quartiles[0]:>7.2f}{wall:>8.2f}"
-            f"{1000 / FRAMES_PER_SECOND / wall:>8.2f}{base / cpu:>7.2f}{base_lm / lm:>9.2f}{parts['prefill']:>9.2f}"
-            f"{parts['talker']:>8.2f}{parts['predictor']:>8.2f}{parts['codec']:>8.2f}{rest:>7.2f}{achieved:>7.1f}  "
-            f"{notes}"
-        )
-        rows.append({"arm": arm.name, "cpu_ms": arm.cpu_ms, "wall_ms": arm.wall_ms, "parts_ms": parts, "notes": notes})
-    print(
-        f"peak memory of the process {peak_memory_gib():.2f} GiB; weights read per frame "
-        f"{weight_bytes_per_frame(bench.stock.model) / 1e9:.3f} GB; bandwidth measured {bandwidth:.1f} GB/s"
-    )
-    return rows
+    return [
+        {"arm": arm.name, "cpu_ms": arm.cpu_ms, "wall_ms": arm.wall_ms, "figures": times | other}
+        for arm, times, other in zip(arms, figures, others, strict=True)
+    ]
+
+
+def time_figures(bench: Bench, arm: Arm, first: Arm, bandwidth: float) -> dict[str, float | None]:
+    """By column of the table; None where it means nothing."""
+    parts = {part: statistics.median(values) for part, values in arm.parts_ms.items()}
+    base, wall, cpu = (statistics.median(values) for values in (bench.base_ms(arm), arm.wall_ms, arm.cpu_ms))
+    quartiles = statistics.quantiles(bench.base_ms(arm), n=4) if len(arm.cpu_ms) > 1 else [base] * 3
+    steps = base - parts["prefill"] - parts["codec"] if bench.on_card else parts["talker"] + parts["predictor"]
+    achieved = weight_bytes_per_frame(bench.stock.model) / (steps * arm.rows) / 1e6
+
+    def off_card(value: float) -> float | None:
+        return None if bench.on_card else value
+
+    return {
+        "wall": wall,
+        "CPU": cpu,
+        "IQR": quartiles[2] - quartiles[0],
+        "x real": 1000 / FRAMES_PER_SECOND / wall,
+        "ratio": statistics.median(first.wall_ms) / wall,
+        "CPU r.": off_card(statistics.median(first.cpu_ms) / cpu),
+        "LM r.": lm_ms(bench, first) / lm_ms(bench, arm),
+        "prefill": parts["prefill"],
+        "talker": off_card(parts["talker"]),
+        "predict": off_card(parts["predictor"]),
+        "codec": parts["codec"],
+        "rest": off_card(cpu - sum(parts.values())),
+        "GB/s": achieved,
+        "MBU %": 100 * achieved / bandwidth,
+    }
+
+
+def lm_ms(bench: Bench, arm: Arm) -> float:
+    return statistics.median(bench.base_ms(arm)) - statistics.median(arm.parts_ms["codec"])
+
+
+def other_figures(arm: Arm, counts: Counts | None) -> dict[str, float | None]:
+    """By column of the table; None where it was not counted."""
+    return {
+        "peak GiB": max(arm.peak_bytes) / 2**30 if arm.peak_bytes else None,
+        "rise MiB": max(arm.risen_bytes) / 2**20 if arm.risen_bytes else None,
+        "padding eff.": arm.notes.get("padding efficiency"),
+        "codec frames": arm.notes.get("codec frames per frame"),
+        "looks": arm.notes.get("looks per frame"),
+        "aten ops": counts.operations if counts else None,
+        "host waits": counts.waits if counts else None,
+        "launches": counts.launches if counts else None,
+        "graphs": counts.graph_launches if counts else None,
+    }
+
+
+def print_table(
+    name_width: int, columns: list[tuple[str, int]], rows: list[tuple[str, dict[str, float | None]]]
+) -> None:
+    print("arm".ljust(name_width) + "".join(name.rjust(width) for name, width in columns))
+    for arm, figures in rows:
+        print(arm.ljust(name_width) + "".join(shown(figures[name]).rjust(width) for name, width in columns))
+
+
+def shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def identity(bench: Bench, rows: int, frames: int) -> None:
-    """Whether a line's take is the same alone and among others, sampled from the same seeds."""
+    """Whether a line's take is the same alone and among others, sampled from the same seeds.
+
+    Promised for float32 only; in 16 bits the share is what there is to know.
+    """
     import torch
 
     from server.engines.qwen.loop import DecodeLoop
@@ -518,8 +829,8 @@ def identity(bench: Bench, rows: int, frames: int) -> None:
     firsts = [int(where[0]) for where in differing if len(where)]
     same = sum(torch.equal(together[number], codes) for number, codes in alone.items())
     print(
-        f"alone and among {rows}: {same} of {rows} takes of {frames} frames have identical codes"
-        + (f"; the others differ from frame {min(firsts)} on" if firsts else "")
+        f"alone and among {rows}: {same} of {rows} takes of {frames} frames ({100 * same / rows:.0f} %) have "
+        "identical codes" + (f"; the others differ from frame {min(firsts)} on" if firsts else "")
     )
 
 
@@ -527,36 +838,89 @@ def ragged(bench: Bench, rows: int) -> None:
     """A script's lengths: refilled places against a batch that waits for its longest."""
     lengths = list(RAGGED) * 4
     random.Random(0).shuffle(lengths)
-    arm = Arm(f"ragged B={rows}", True, rows, len(lengths))
-    clock = Clock()
+    arm = Arm(f"ragged B={rows}", speak_ours, rows, len(lengths), is_ours=True)
+    clock = Clock(bench.on_card)
     with clock:
-        kept = replace(bench, with_codec=False)._ours(arm, lengths, clock)
+        kept = speak_ours(replace(bench, with_codec=False), arm, lengths, clock)
     batches = [lengths[start : start + rows] for start in range(0, len(lengths), rows)]
     waiting = sum(max(batch) * len(batch) for batch in batches)
+    spent = clock.wall_s if bench.on_card else clock.cpu_s
     print(
-        f"ragged, {len(lengths)} lines of {min(RAGGED)} to {max(RAGGED)} frames at B={rows}: "
-        f"{clock.cpu_s * 1000 / kept:.2f} ms/frame, places in use {arm.notes['places in use']:.2f}; batches in script "
-        f"order that wait for their longest would have {kept / waiting:.2f}"
+        f"ragged, {len(lengths)} lines of {min(RAGGED)} to {max(RAGGED)} frames at B={rows}: {spent * 1000 / kept:.2f} "
+        f"ms/frame, of it prefill {clock.parts_s['prefill'] * 1000 / kept:.2f}; padding efficiency "
+        f"{arm.notes['padding efficiency']:.2f}; batches in script order that wait for their longest would have "
+        f"{kept / waiting:.2f}"
     )
 
 
-def main() -> None:
+def open_peers(stock: Any, asked: argparse.Namespace) -> list[Arm]:
+    """Arms of the peers that run here; of the others a line says why they do not."""
+    arms = []
+    for kind, package in bench_peers.PACKAGES.items():
+        reason = bench_peers.why_not(kind, asked.device, asked.eager_shim)
+        for rows in [1] if kind == "faster" else numbers(asked.peer_rows):
+            peer = reason or bench_peers.open_peer(kind, stock, rows, asked.peer_length)
+            if isinstance(peer, str):
+                print(f"{package}: {peer}")
+                break
+            arms.append(peer_arm(peer))
+    return arms
+
+
+def formats(asked: argparse.Namespace) -> tuple[Any, Any]:
+    """The talker's and the code predictor's: the latter overflows float16."""
+    import torch
+
+    predictor = asked.predictor_dtype or ("float32" if asked.dtype == "float16" else asked.dtype)
+    return getattr(torch, asked.dtype), getattr(torch, predictor)
+
+
+def numbers(listed: str) -> list[int]:
+    return [int(number) for number in listed.split(",") if number]
+
+
+def load_average() -> str:
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "n/a"  # Windows has none
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    dtypes = ("float32", "float16", "bfloat16")
     parser.add_argument("--model", choices=("overhead", "0.6b", "1.7b"), default="overhead")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:0")
+    parser.add_argument("--dtype", choices=dtypes, default="float32", help="of the talker; the codec is in float32")
+    parser.add_argument(
+        "--predictor-dtype", choices=dtypes, help="of the code predictor; default: float32 beside float16, else --dtype"
+    )
+    parser.add_argument("--frames", type=int, default=60, help="of each line")
     parser.add_argument("--reference", type=int, default=125, help="frames of the reference clip; 125 are ten seconds")
     parser.add_argument("--rows", default="1,4,8,16", help="batch sizes of our loop")
     parser.add_argument("--stock-rows", default="1,8", help="batch sizes of stock; the first is the base of all ratios")
+    parser.add_argument("--peer-rows", default="8", help="batch sizes of faster-qwen3-tts-batch")
+    parser.add_argument(
+        "--peer-length",
+        type=int,
+        default=bench_peers.PACKAGE_LENGTH,
+        help="columns of the peers' static keys and values, prompt and speech together; default: theirs",
+    )
+    parser.add_argument(
+        "--eager-shim", action="store_true", help="on a CPU, run the peers' algorithm with their graphs left out"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-codec", action="store_true")
     parser.add_argument(
-        "--no-operations", action="store_true", help="do not count aten operations, which takes minutes"
+        "--no-operations", action="store_true", help="count no operations, waits and launches, which takes minutes"
     )
     parser.add_argument("--json", type=Path, help="write all figures here")
     asked = parser.parse_args()
+    if asked.eager_shim and asked.device != "cpu":
+        parser.error("--eager-shim is for --device cpu: on a card the peers run as they are")
+    return asked
+
+
+def main() -> None:
+    asked = arguments()
     import_qwen_tts()
     import torch
 
@@ -564,42 +928,40 @@ def main() -> None:
 
     torch.set_num_threads(asked.threads)
     torch.set_flush_denormal(True)
+    dtype, predictor = formats(asked)
     print(
-        f"torch {torch.__version__}, {asked.threads} thread(s) of {os.cpu_count()}, load {os.getloadavg()[0]:.1f}, "
-        f"{platform.machine()}, {asked.device}, {asked.dtype}; faster-qwen3-tts: n/a on CPU (it needs CUDA)"
+        f"torch {torch.__version__}, {asked.threads} thread(s) of {os.cpu_count()}, load {load_average()}, "
+        f"{platform.machine()}, {asked.device}, talker {asked.dtype}, code predictor {str(predictor).split('.')[1]}, "
+        "codec float32"
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if asked.model == "overhead":
-            model = overhead_model(folder)
+            model = overhead_model(folder, asked.device, dtype, predictor)
         else:
-            model = published_size(asked.model, folder, asked.device, getattr(torch, asked.dtype))
+            model = published_size(asked.model, folder, asked.device, dtype, predictor)
         stock = stock_engine(model, asked.reference)
-        ours = [int(rows) for rows in asked.rows.split(",")]
-        engines = {rows: with_loop(stock, lambda phrase: print(phrase), rows) for rows in ours}
+        engines = {rows: with_loop(stock, lambda phrase: print(phrase), rows) for rows in numbers(asked.rows)}
         if asked.device != "cpu":
             model.model.talker.model.text_embedding.to(asked.device)  # stock reads it there
-        bench = Bench(asked.model, stock, engines, asked.frames, not asked.no_codec)
-        arms = [Arm(f"stock B={rows}", False, rows, rows) for rows in map(int, asked.stock_rows.split(","))]
-        arms += [Arm(f"ours B={rows}", True, rows, rows) for rows in ours]
-        warm = replace(bench, frames=3)
-        for arm in arms:
-            warm.run(arm, keep=False)
-        for _ in range(asked.rounds):
+        bench = Bench(asked.model, asked.device, stock, engines, asked.frames, not asked.no_codec)
+        arms = [Arm(f"stock B={rows}", speak_stock, rows, rows) for rows in numbers(asked.stock_rows)]
+        arms += open_peers(stock, asked)
+        arms += [Arm(f"ours B={rows}", speak_ours, rows, rows, is_ours=True) for rows in engines]
+        for number in range(1 + asked.rounds):
             for arm in arms:
-                bench.run(arm, keep=True)
-        bandwidth = bandwidth_gb_s()
-        figures = report(bench, arms, bandwidth)
+                # Of the full length too: the CPU's convolutions prepare themselves anew for every length they meet.
+                bench.run(arm, keep=number > 0)
         counted = [] if asked.no_operations else [arm for arm in arms if arm.rows in (1, 8)]
-        operations = {arm.name: round(operations_per_frame(bench, arm)) for arm in counted}
-        print(f"aten operations per frame of the batch, nested ones included: {operations}")
+        counts = {arm.name: counts_per_frame(bench, arm) for arm in counted}
+        figures = report(bench, arms, counts, bandwidth_gb_s(asked.device))
         if 8 in engines:
             identity(bench, 8, 24)
         if 8 in engines and asked.model == "overhead":
             ragged(bench, 8)
         print(f"GTX 1060, projected from the roofline: {projection_gtx_1060()}")
         if asked.json:
-            asked.json.write_text(json.dumps({"arms": figures, "operations": operations}, indent=1), encoding="utf-8")
+            asked.json.write_text(json.dumps({"arms": figures}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

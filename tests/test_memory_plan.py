@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ from server.engines.qwen.memory import (
     usable_memory,
     width_for,
 )
-from server.engines.qwen.speed import SLOW_FACTOR, WINDOW, SpeedWatch
+from server.engines.qwen.speed import SLOW_FACTOR, WINDOW, SpeedWatch, recorded, watch_with_record
 
 GTX_1060 = ModelSizes(column_bytes=28 * 2 * 8 * 128 * 2, row_bytes=5 * MIB, codec_frame_bytes=6 * 96 * 1920 * 4)
 """The 1.7B model in float16: 112 KiB a column, 4.2 MiB a codec frame."""
@@ -151,3 +152,35 @@ def test_larger_batches_and_single_slow_steps_are_no_slowdown() -> None:
     assert feed(watch, 32, 100, 2) == []
     for number in range(WINDOW * 4):
         assert watch.note(1, 5000 if number % 3 == 0 else 10) is None
+
+
+def test_a_worker_that_starts_into_a_slow_night_knows_what_was_usual(tmp_path: Path) -> None:
+    file = tmp_path / "voices" / "speeds.json"
+    first = watch_with_record(file, "a card; a model")
+    assert feed(first, 8, 20, 2) == [] and feed(first, 4, 12) == []
+    assert feed(watch_with_record(file, "another card; a model"), 8, 30) == []
+    later = watch_with_record(file, "a card; a model")
+    assert later.best_ms == {8: 20, 4: 12}
+    (told,) = feed(later, 8, 61)
+    assert (told.usual_ms, told.now_ms) == (20, 61)  # type: ignore[attr-defined]
+    # A slow night is no new usual; a better one is.
+    assert recorded(file, "a card; a model") == {8: 20, 4: 12}
+    feed(watch_with_record(file, "a card; a model"), 8, 15)
+    assert recorded(file, "a card; a model") == {8: 15, 4: 12}
+    assert recorded(file, "another card; a model") == {8: 30}
+
+
+@pytest.mark.parametrize("damaged", ["", "[1, 2]", '{"a card": 5}', '{"a card": {"x": 1}}', '{"a card": {"8": null}}'])
+def test_a_damaged_record_is_begun_anew(tmp_path: Path, damaged: str) -> None:
+    file = tmp_path / "speeds.json"
+    file.write_text(damaged, "utf-8")
+    watch = watch_with_record(file, "a card")
+    assert watch.best_ms == {} and feed(watch, 2, 10) == []
+    assert recorded(file, "a card") == {2: 10}
+
+
+def test_a_record_that_cannot_be_kept_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", "utf-8")
+    watch = watch_with_record(tmp_path / "file" / "speeds.json", "a card")
+    assert feed(watch, 2, 10) == [] and watch.best_ms == {2: 10}
+    assert watch_with_record(None, "a card").best_ms == {}

@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_checkpoint import HIDDEN, build
 
 from server.audio import Audio
@@ -693,3 +695,43 @@ def test_importing_the_package_brings_in_no_torch() -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_text_embedding_can_stay_in_memory_when_the_model_goes_to_its_device(tiny_checkpoint: Path) -> None:
+    """`meta` stands for a card: what has gone there has no data any more."""
+    from server.engines.qwen.engine import load_model, place
+    from server.engines.qwen.precision import Precision
+
+    model = load_model("tiny", tiny_checkpoint, Precision("cpu", "float32", "float32", "float32", ""), "sdpa", False)
+    embedding = model.model.talker.model.text_embedding
+    place(model, "meta", text_on_device=False)
+    kinds = {name: weight.device.type for name, weight in model.model.named_parameters()}
+    assert [name for name, kind in kinds.items() if kind != "meta"] == ["talker.model.text_embedding.weight"]
+    assert model.model.talker.model.text_embedding is embedding and str(model.device) == "meta"
+    place(model, "meta")
+    assert embedding.weight.device.type == "meta"
+
+
+def test_positions_are_not_rounded_where_formats_meet() -> None:
+    """Stock counts in floating point; in bfloat16 the positions 301 and 302 would be one."""
+    from server.engines.qwen.mixed import cast_at_borders
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+            self.seen: dict[str, Any] = {}
+
+        def forward(self, **given: Any) -> None:
+            self.seen = given
+
+    model = SimpleNamespace(
+        talker=SimpleNamespace(code_predictor=Module(), model=Module()),
+        speaker_encoder=Module(),
+    )
+    cast_at_borders(model)
+    positions = torch.tensor([[301.0, 302.0, 303.0]])
+    model.talker.model(position_ids=positions, inputs_embeds=torch.ones(1, 3), cache_position=torch.tensor([301]))
+    seen = model.talker.model.seen
+    assert torch.equal(seen["position_ids"], positions) and seen["position_ids"].dtype == torch.float32
+    assert seen["inputs_embeds"].dtype == torch.bfloat16 and seen["cache_position"].dtype == torch.int64

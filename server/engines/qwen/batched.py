@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from server.engines.qwen.memory import (
 from server.engines.qwen.precision import card_index
 from server.engines.qwen.predictor import CodePredictor
 from server.engines.qwen.sampling import Draw, Sampling
+from server.engines.qwen.speed import watch_with_record
 from server.engines.qwen.stack import LoopUnsupported
 from server.engines.qwen.talker import Talker
 from server.errors import TakeFailed, TextRefused
@@ -57,6 +59,8 @@ CPU_PLAN = MemoryPlan(rows=ROWS_ON_CPU, cells=2**20, codec_frames=512)
 LIVE_TENSORS = 6
 """As many copies of the codec's widest activation exist at once: input, output, residual, and three in the snake
 activation."""
+SPEEDS = "speeds.json"
+"""Beside the voice clone prompts"""
 CONTROL_CODES = 1024
 """The last codes of the talker's vocabulary are none of the codec's; only the end of speech may be drawn of them."""
 
@@ -200,6 +204,7 @@ def open_batched(settings: EngineSettings, announce: Announce) -> QwenEngine:
             rows_wanted=settings.rows,
             whole_reference=settings.codec_context == "whole",
             memory_fraction=fraction,
+            speeds=Path(settings.prompt_dir) / SPEEDS if settings.prompt_dir else None,
         )
     except LoopUnsupported as difference:
         announce(t("This model is spoken one line at a time ({difference}).", difference=str(difference)))
@@ -215,12 +220,13 @@ def with_loop(
     use_graphs: bool | None = None,
     pace: Pace | None = None,
     memory_fraction: float = 1.0,
+    speeds: Path | None = None,
 ) -> BatchedQwenEngine:
     """Our loop on an opened stock engine, which goes on sharing its weights.
 
     tell: told when memory is short, the card slow or a graph refused. rows_wanted: 0 leaves it to the device.
     whole_reference: decode the reference before every take, as stock does. memory_fraction: what this process may have
-    of the card.
+    of the card. speeds: where the best times of this machine are kept.
     Raises LoopUnsupported.
     """
     model, voice = stock.model, stock.voice[0]
@@ -239,7 +245,8 @@ def with_loop(
     plan = choose_plan(device, sizes, rows_wanted, memory_fraction)
     predictor.resize(plan.rows)
     codec.frames_at_once = plan.codec_frames
-    loop = DecodeLoop(talker, predictor, sampling, plan, pace, tell, use_graphs)
+    speed = watch_with_record(speeds, f"{card_name(device)}; {stock.facts.model}; {stock.facts.dtype}")
+    loop = DecodeLoop(talker, predictor, sampling, plan, pace, tell, use_graphs, speed)
     # Lines that wait while others are spoken: a place that becomes free must not wait for the network.
     in_flight = plan.rows + max(2, plan.rows // 2)
     facts = replace(stock.facts, rows=plan.rows, in_flight=in_flight, sound=f"{stock.facts.sound}; loop {LOOP_VERSION}")
@@ -324,6 +331,10 @@ def sizes_of(talker: Talker, predictor: CodePredictor, model: Any, pace: Pace, h
     widest = decoder.config.decoder_dim // 2 ** len(decoder.config.upsample_rates)
     samples = int(model.model.speech_tokenizer.get_decode_upsample_rate())
     return ModelSizes(talker.stack.bytes_per_column(), row_bytes, widest * samples * 4 * LIVE_TENSORS)
+
+
+def card_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def choose_plan(device: torch.device, sizes: ModelSizes, rows_wanted: int, memory_fraction: float) -> MemoryPlan:

@@ -107,15 +107,16 @@ class DecodeLoop:
         pace: Pace,
         announce: Callable[[str], None] = lambda _phrase: None,
         use_graphs: bool | None = None,
+        speed: SpeedWatch | None = None,
     ) -> None:
-        """use_graphs: None takes them where there is CUDA."""
+        """use_graphs: None takes them where there is CUDA. speed: with what is known of this card."""
         self.plan, self.pace, self.announce = plan, pace, announce
         self.counters = Counters()
         self.batch = Batch(talker, predictor, sampling, plan.rows, pace)
         on_cuda = talker.stack.device.type == "cuda"
         self.runner = FrameRunner(self.batch, on_cuda if use_graphs is None else use_graphs, announce)
         # On a CPU other programs come and go, and fewer rows would only be slower still.
-        self.speed = SpeedWatch() if on_cuda else None
+        self.speed = (speed or SpeedWatch()) if on_cuda else None
         self._put_back: list[Prompt] = []
         """Rows that did not fit after all; they are begun again before any new one, and say the same."""
         self._noise_left = 0

@@ -37,9 +37,14 @@ def _cast_inputs(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     dtype = next(module.parameters()).dtype
-    return tuple(_cast(value, dtype) for value in args), {name: _cast(value, dtype) for name, value in kwargs.items()}
+    cast = {name: value if name in EXACT else _cast(value, dtype) for name, value in kwargs.items()}
+    return tuple(_cast(value, dtype) for value in args), cast
+
+
+EXACT = ("position_ids",)
+"""Stock counts in floating point, and bfloat16 knows no odd number above 256."""
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Hidden states only: masks, positions and codes are integers or boolean."""
+    """Hidden states only: masks and codes are integers or boolean."""
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

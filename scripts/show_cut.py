@@ -19,7 +19,8 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from server.cut import HOP_S, Cut, delivered_span, find_cut, listen
+from server.cut import Cut, delivered_span, find_cut
+from server.sound import HOP_S, listen
 
 
 def draw(samples: np.ndarray, rate: int, cut: Cut, title: str, gap_s: tuple[float, float] | None, path: Path) -> None:

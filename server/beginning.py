@@ -16,28 +16,22 @@ import numpy as np
 
 from server.audio import Audio, Samples
 from server.cut import (
-    HOP_S,
     SAME_VOICE_QUALITY,
     Cut,
     DummyTakes,
-    Floats,
     Search,
-    Sound,
     Timing,
     before_breath,
-    certain_frames,
-    checked,
     cut_frame,
     evidence_of,
     expected_timing,
-    listen,
     margin_of,
     nearest_pause,
-    path_of,
     search_dummy,
-    speech_span,
     spoken_units,
 )
+from server.match import path_of
+from server.sound import HOP_S, Floats, Sound, certain_frames, checked, listen, speech_span
 from server.suffix import Dummy, bare
 
 LEAST_AGREEMENT = 0.5

@@ -1,8 +1,9 @@
 """Where the real sentence ends in "sentence + dummy": arrays in, sample index and confidence out.
 
 Knows no engine, no server and no file. The dummy's text and the voice never change, so the dummy, said alone a few
-times (`prepare_takes`), is looked for from the end of the audio backwards (`find_cut`). docs/cutting.md tells the
-method with a picture and its figures; scripts/show_cut.py draws one decision, scripts/bench_cut.py scores many.
+times (`prepare_takes`), is looked for from the end of the audio backwards (`find_cut`): sound.py listens, match.py
+finds where the dummy would begin, and here the pause is chosen. docs/cutting.md tells the method with a picture and its
+figures; scripts/show_cut.py draws one decision, scripts/bench_cut.py scores many.
 """
 
 from __future__ import annotations
@@ -14,30 +15,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from server.audio import Samples, silence
+from server.match import Match, Rows, features_of, match_takes, path_of
+from server.sound import BANDS, HOP_S, Bools, Floats, Ints, Sound, checked, inner_pauses, listen, runs, speech_span
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 DummyState = Literal["found", "missing", "truncated", "twice", "begun"]
 """`begun`: the take was stopped once its dummy had begun (server/beginning.py)."""
-
-# --- time grid -----------------------------------------------------------------------------------------------------
-HOP_S = 0.005
-"""One frame every 5 ms; frame t is centred on sample t * hop."""
-WINDOW_S = 0.020
-BANDS = 26
-LOWEST_HZ, HIGHEST_HZ = 90.0, 8000.0
-
-# --- what counts as speech, in dB relative to this recording's own speech level ------------------------------------
-SPEECH_ON_DB, SPEECH_OFF_DB = -27.0, -36.0
-NOISE_MARGIN = 1.25
-"""The mean of the quietest frames lies below the mean of the noise by about this factor of power."""
-NOISE_SUBTRACTION = 2.0
-CLICK_S = 0.020
-"""Sounds shorter than this are clicks."""
 
 TAIL_SILENCE_S = 0.2
 
@@ -95,149 +79,6 @@ class DummyTakes:
         return min(1.0, self.agreement / LEAST_AGREEMENT)
 
 
-# --- listening: power per band, noise, loudness, speech or not -----------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Sound:
-    """A recording as the cut sees it."""
-
-    hop: int
-    """Samples per frame"""
-    mel: Floats
-    """(frames, bands) power"""
-    noise: Floats
-    """(bands,) power of the background"""
-    speech_power: float
-    level_db: Floats
-    """(frames,) loudness without the noise, dB relative to speech"""
-    speech: Bools
-    """(frames,)"""
-
-
-MOST_CHANNELS = 8
-
-
-def checked(audio: Samples, sample_rate: int) -> Samples:
-    """Finite float32 mono in [-1, 1]: NaN and infinities become silence, channels are mixed."""
-    samples = np.asarray(audio, dtype=np.float32)
-    if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
-        # (samples, channels) as soundfile reads it, or the other way round.
-        samples = samples.mean(axis=1 if samples.shape[1] <= MOST_CHANNELS else 0)
-    if samples.ndim != 1:
-        raise ValueError(f"samples of shape (n,) or (n, channels) are needed, got {samples.shape}")
-    if sample_rate < 4000:
-        raise ValueError(f"a sample rate of at least 4000 Hz is needed, got {sample_rate}")
-    if not np.isfinite(samples).all():
-        samples = np.where(np.isfinite(samples), samples, np.float32(0))
-    return np.clip(samples, -1.0, 1.0)
-
-
-def _mel_bands(sample_rate: int, fft_size: int) -> Floats:
-    """(fft bins, bands) triangles, equally wide in mel (2595 log10(1 + f/700))."""
-
-    def to_mel(hertz: float) -> float:
-        return 2595.0 * math.log10(1.0 + hertz / 700.0)
-
-    highest = min(HIGHEST_HZ, 0.475 * sample_rate)
-    edges_mel = np.linspace(to_mel(LOWEST_HZ), to_mel(highest), BANDS + 2)
-    edges = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
-    bins = np.arange(fft_size // 2 + 1) * sample_rate / fft_size
-    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-    triangles: Floats = np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
-    return triangles
-
-
-def mel_power(samples: Samples, sample_rate: int, known: Floats | None = None) -> tuple[Floats, int]:
-    """(frames, bands) and the hop in samples.
-
-    known: the frames of a beginning of these samples that are certain already (see `certain_frames`).
-    """
-    hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
-    fft_size = 1 << (window - 1).bit_length()
-    bands = _mel_bands(sample_rate, fft_size)
-    blocks = [np.zeros((0, BANDS), np.float32) if known is None else known]
-    first, frames = len(blocks[0]), len(samples) // hop + 1
-    centred = samples - np.float32(samples.mean(dtype=np.float64)) if len(samples) else samples
-    padded = np.pad(centred, (window // 2, window))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:frames]
-    hann = np.hanning(window).astype(np.float32)
-    for start in range(first, frames, 2048):  # blocks: five minutes at once would take 500 MB
-        spectrum = np.fft.rfft(windows[start : start + 2048] * hann, fft_size, axis=1)
-        blocks.append((spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ bands)
-    power: Floats = np.concatenate(blocks)
-    return power, hop
-
-
-def certain_frames(samples: int, sample_rate: int) -> int:
-    """How many frames will stay as they are when more samples follow these."""
-    hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
-    return max(0, samples - (window - window // 2)) // hop + 1 if samples >= window else 0
-
-
-def _runs(mask: Bools) -> list[tuple[int, int]]:
-    """Start and end of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _speech_level(power: Floats, percentile: float, ignore_below: float) -> float:
-    """The level of the loud frames; frames far below the loudest are no speech and do not count."""
-    loudest = float(power.max(initial=0.0))
-    if loudest <= 1e-15:  # far below one step of 16-bit audio
-        return 1e-12
-    return float(np.percentile(power[power > loudest * ignore_below], percentile))
-
-
-def _noise_spectrum(mel: Floats, emphasis: Floats) -> Floats:
-    """Power per band of the quietest frames, capped where the recording has no quiet frame at all."""
-    power = mel @ emphasis
-    speech_power = _speech_level(power, 90, 1e-4)
-    smooth = np.convolve(power, np.full(5, 0.2, np.float32), "same")[: len(power)]
-    count = min(len(power), max(round(0.060 / HOP_S), len(power) * 3 // 100))
-    quietest = np.argpartition(smooth, count - 1)[:count]
-    least = speech_power * 1e-6 / BANDS
-    noise = np.maximum(mel[quietest].mean(axis=0) * NOISE_MARGIN, least)
-    if float(noise @ emphasis) > speech_power * 10**-1.3:  # within 13 dB of speech: these frames are speech
-        noise = np.minimum(noise, np.maximum(np.percentile(mel, 90, axis=0) * 10**-1.4, least))
-    return np.asarray(noise, np.float32)
-
-
-def listen(audio: Samples, sample_rate: int, known: Floats | None = None) -> Sound:
-    """known: see mel_power. Raises ValueError for more channels than any recording has."""
-    mel, hop = mel_power(checked(audio, sample_rate), sample_rate, known)
-    # A mild pre-emphasis: soft consonants live in the upper bands.
-    emphasis = np.linspace(0.3, 1.0, BANDS).astype(np.float32)
-    noise = _noise_spectrum(mel, emphasis)
-    clean = np.maximum(mel - NOISE_SUBTRACTION * noise, 0.0) @ emphasis
-    speech_power = _speech_level(clean, 85, 1e-3)
-    level = 10.0 * np.log10(clean / speech_power + 1e-6)
-    if len(level) > 3:
-        level = np.convolve(level, np.array([0.25, 0.5, 0.25]), "same")
-    return Sound(hop, mel, noise, speech_power, level.astype(np.float32), _speech_frames(level))
-
-
-def _speech_frames(level_db: npt.NDArray[np.floating]) -> Bools:
-    """Hysteresis: speech starts where it is loud and reaches as far as it is not quiet."""
-    loud = level_db > SPEECH_ON_DB
-    speech = np.zeros(len(level_db), bool)
-    for start, end in _runs(level_db > SPEECH_OFF_DB):
-        if end - start >= round(CLICK_S / HOP_S) and loud[start:end].any():
-            speech[start:end] = True
-    return speech
-
-
-def speech_span(sound: Sound) -> tuple[int, int] | None:
-    frames = np.flatnonzero(sound.speech)
-    return (int(frames[0]), int(frames[-1]) + 1) if len(frames) else None
-
-
-def _inner_pauses(sound: Sound) -> list[tuple[int, int]]:
-    """Pauses between speech, as frames."""
-    return [(a, b) for a, b in _runs(~sound.speech) if a > 0 and b < len(sound.speech)]
-
-
 # --- how long a text takes to say ------------------------------------------------------------------------------------
 
 _VOWELS = re.compile(r"[aeiouyàâäáãåéèêëíìîïóòôöõúùûüýœæøаеёиоуыэюя]+")
@@ -285,187 +126,6 @@ def _unwritten_units(text: str, western: bool) -> float:
     # The text's own last word has a full stop too: it counts only where it is known to be short for something.
     shortened = [word for word in _SHORTENED.findall(text.rstrip()[:-1]) if not _NO_VOWEL.fullmatch(word[:-1])]
     return extra + 2.0 * len(shortened)
-
-
-# --- features: what one 10 ms row of speech sounds like --------------------------------------------------------------
-
-CEPSTRA = 13
-ENERGY_WEIGHT = 0.25
-"""Loudness differs between takes more than timbre does."""
-DELTA_WEIGHT = 1.6
-LONGEST_PAUSE_S = 0.060
-"""Longer pauses are squeezed to this, so that a pause inside the dummy does not matter."""
-FEATURE_FLOOR_DB = -42.0
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    features: Floats
-    """(rows, 2 x CEPSTRA)"""
-    frames: Ints
-    """(rows,) the frame where each row begins"""
-    speech: Bools
-    """(rows,)"""
-
-
-def _squeezed(speech: Bools) -> Ints:
-    """The frames that remain when long pauses are shortened from their middle; an even number."""
-    kept = np.ones(len(speech), bool)
-    edge = round(LONGEST_PAUSE_S / HOP_S) // 2
-    for start, end in _runs(~speech):
-        kept[start + edge : max(start + edge, end - edge)] = False
-    frames = np.flatnonzero(kept)
-    return frames[: len(frames) // 2 * 2]
-
-
-def _cosines() -> Floats:
-    """(BANDS, CEPSTRA): cosine transform and a sine lifter, so that no coefficient drowns another."""
-    orders = np.arange(CEPSTRA)
-    transform: Floats = np.cos(np.pi / BANDS * (np.arange(BANDS)[:, None] + 0.5) * orders).astype(np.float32)
-    weights = math.sqrt(2.0 / BANDS) * (1.0 + np.sin(np.pi * orders / CEPSTRA))
-    weights[0] *= ENERGY_WEIGHT
-    return transform * weights.astype(np.float32)
-
-
-COSINES = _cosines()
-
-
-def _features(sound: Sound, start: int, end: int, added_noise: Floats | None = None) -> Rows:
-    """MFCC and their slopes of the frames start to end, with another recording's background added."""
-    speech = sound.speech[start:end]
-    kept = _squeezed(speech)
-    mel = sound.mel[start:end][kept]
-    if added_noise is not None:
-        mel = mel + added_noise
-    pairs = mel.reshape(-1, 2, BANDS).mean(axis=1)
-    floor = np.float32(sound.speech_power / BANDS * 10 ** (FEATURE_FLOOR_DB / 10))
-    cepstra = np.log(pairs + floor) @ COSINES
-    row_speech = np.asarray(speech[kept].reshape(-1, 2).any(axis=1))
-    if len(cepstra):
-        cepstra = cepstra - cepstra[row_speech if row_speech.any() else slice(None)].mean(axis=0)
-    slopes = np.zeros_like(cepstra)
-    if len(cepstra) > 4:
-        slopes[2:-2] = (cepstra[3:-1] - cepstra[1:-3] + 2.0 * (cepstra[4:] - cepstra[:-4])) / 10.0
-    return Rows(
-        np.concatenate((cepstra, DELTA_WEIGHT * slopes), axis=1).astype(np.float32), kept[::2] + start, row_speech
-    )
-
-
-# --- the match: at which row does the dummy begin, if it runs to the end of the speech? ------------------------------
-#
-# Dynamic time warping (Sakoe and Chiba 1978) in its "subsequence" form (Mueller, Information Retrieval for Music and
-# Motion, 2007, ch. 4), run backwards: it is anchored at the end of the speech and its start is free. So a sentence that
-# contains the dummy's words is not mistaken for it. Local costs are relative to a filler, so that negative sums mean
-# "better than speech in general" and long and short matches can be compared (word spotting, Rose and Paul 1990).
-
-FILLER = 0.42
-"""Cost of a row under the filler, between its best (0) and its mean (1) distance to the dummy's rows."""
-SKIPPED_ROW = 0.35
-"""Per row of speech after the dummy."""
-TRUNCATED, TRUNCATED_ROW = 6.0, 0.06
-"""For a dummy that was not said to its end, and per row of it that is missing."""
-MOST_TRUNCATED = 0.85
-FAST_STEP, SLOW_STEP = 0.10, 0.15
-"""Costs of slopes 2 and 1/2 against 1."""
-NEVER = np.float32(1e6)
-
-
-@dataclass(frozen=True, eq=False)
-class Match:
-    cost: Floats
-    """(rows,) least cost over the takes that the dummy begins at this row and runs to the end"""
-    take: Ints
-    """(rows,) the take it came from"""
-    table: Floats
-    """(take rows, takes, rows + 2) cumulated costs, both time axes reversed, two columns of NEVER in front"""
-    local: Floats
-    """(take rows, takes, rows + 1) local costs, reversed likewise, one column in front"""
-    starts: Floats
-    """(take rows, rows) cost of beginning, at the end of the speech, with this row of the take"""
-    take_rows: tuple[int, ...]
-
-
-def _local_cost(take: Floats, rows: Floats, speech: Bools) -> Floats:
-    """(take rows, rows): distance of the features, 0 for the filler."""
-    squares = (take**2).sum(axis=1)[:, None] + (rows**2).sum(axis=1)[None] - 2.0 * take @ rows.T
-    distance = np.sqrt(np.maximum(squares, 0.0))
-    best = np.partition(distance, min(2, len(distance) - 1), axis=0)[:3].mean(axis=0)
-    spread = np.maximum(distance.mean(axis=0) - best, 1e-3)
-    scale = spread[speech].mean() if speech.any() else spread.mean()
-    cost: Floats = (distance - best) / scale - FILLER * np.maximum(spread / scale, 0.5)
-    return cost
-
-
-def _match(takes: Sequence[Rows], rows: Rows, unfinished: bool = False) -> Match:
-    count = len(rows.features)
-    take_rows = tuple(len(take.features) for take in takes)
-    local = np.zeros((max(take_rows), len(takes), count + 1), np.float32)
-    for k, take in enumerate(takes):
-        local[: take_rows[k], k, 1:] = _local_cost(take.features, rows.features, rows.speech)[::-1, ::-1]
-    starts = _start_costs(max(take_rows), rows.speech, unfinished)
-    table = np.full((max(take_rows), len(takes), count + 2), NEVER, np.float32)
-    never = np.full((len(takes), count + 2), NEVER, np.float32)
-    for j in range(len(table)):
-        one, two = table[j - 1] if j > 0 else never, table[j - 2] if j > 1 else never
-        # From the row before: one row of the take; two rows of the take (faster); one row of the take for two (slower).
-        best = np.minimum(one[:, 1:-1], two[:, 1:-1] + FAST_STEP)
-        np.minimum(best, one[:, :-2] + local[j, :, :-1] + SLOW_STEP, out=best)
-        np.minimum(best, starts[j], out=best)
-        np.add(best, local[j, :, 1:], out=table[j, :, 2:])
-    costs = np.stack([table[last - 1, k, :1:-1] for k, last in enumerate(take_rows)])
-    take_of = costs.argmin(axis=0)
-    return Match(costs.min(axis=0), take_of, table, local, starts, take_rows)
-
-
-def _start_costs(take_rows: int, speech: Bools, unfinished: bool) -> Floats:
-    """(take rows, rows), reversed: whole dummies may be followed by a little speech, truncated ones end the audio.
-
-    unfinished: a dummy that ends with the audio costs nothing.
-    """
-    starts = np.full((take_rows, len(speech)), NEVER, np.float32)
-    spoken_after = np.concatenate(([0], np.cumsum(speech[::-1])[:-1]))
-    starts[0] = SKIPPED_ROW * spoken_after
-    near_end = np.arange(min(6, len(speech)))
-    most = take_rows - 1 if unfinished else int(MOST_TRUNCATED * take_rows)
-    for j in range(1, most + 1):
-        starts[j, near_end] = 0.2 * near_end + (0.0 if unfinished else TRUNCATED + TRUNCATED_ROW * j)
-    return starts
-
-
-OPENING_ROWS = 30
-"""The dummy's first 300 ms: where these fit badly, its first word may have been left with the sentence."""
-
-
-@dataclass(frozen=True)
-class MatchPath:
-    until: int
-    """Last row of the match"""
-    unsaid: int
-    """Rows at the take's end that were never said"""
-    opening_cost: float
-    """Of the take's first OPENING_ROWS, per row"""
-
-
-def path_of(match: Match, row: int) -> MatchPath:
-    """Follows the match that begins at `row` to its end."""
-    take = int(match.take[row])
-    table, local, starts = match.table[:, take], match.local[:, take], match.starts
-    first, last = match.take_rows[take] - 1, len(match.cost) - 1
-    j, i = first, last - row
-    opening = float(table[j, i + 2])
-    while True:
-        ways = (
-            (float(starts[j, i]), j, i),
-            (float(table[j - 1, i + 1]) if j > 0 else math.inf, j - 1, i - 1),
-            (float(table[j - 2, i + 1]) + FAST_STEP if j > 1 else math.inf, j - 2, i - 1),
-            (float(table[j - 1, i] + local[j, i]) + SLOW_STEP if j > 0 else math.inf, j - 1, i - 2),
-        )
-        cost, before_j, before_i = min(ways)
-        if (before_j, before_i) == (j, i) or cost >= NEVER or before_i < 0:
-            return MatchPath(last - i, j, (float(match.cost[row]) - opening) / OPENING_ROWS)
-        j, i = before_j, before_i
-        if j >= first - OPENING_ROWS:
-            opening = float(table[j, i + 2])
 
 
 # --- choosing the pause ----------------------------------------------------------------------------------------------
@@ -545,13 +205,13 @@ def search_dummy(
     """
     reach = SEARCHED_DUMMIES * timing.dummy + SEARCHED_S / HOP_S
     start = max(timing.first, round(last - reach))
-    rows = _features(sound, start, last)
+    rows = features_of(sound, start, last)
     if len(rows.frames) < 8:
         return None
     noise = sound.noise / np.float32(sound.speech_power)
-    patterns = [_features(t, 0, len(t.speech), noise * np.float32(t.speech_power)) for t in takes]
-    match = _match(patterns, rows, unfinished)
-    pauses = [(a, b) for a, b in _runs(~sound.speech[:last]) if timing.first < a and start < b < last]
+    patterns = [features_of(t, 0, len(t.speech), noise * np.float32(t.speech_power)) for t in takes]
+    match = match_takes(patterns, rows, unfinished)
+    pauses = [(a, b) for a, b in runs(~sound.speech[:last]) if timing.first < a and start < b < last]
     found = [c for a, b in pauses if (c := _at_pause(sound, timing, rows, match, a, b)) is not None]
     row = int(np.argmin(match.cost))
     frame = int(rows.frames[row])
@@ -586,7 +246,7 @@ def nearest_pause(sound: Sound, search: Search, chosen: Candidate) -> tuple[int,
     A long pause outscores a short one; where only a faint last syllable lies between the two, the short one is right.
     """
     pause, begins = (chosen.start, chosen.end), int(search.rows.frames[chosen.row])
-    for other in _inner_pauses(sound):
+    for other in inner_pauses(sound):
         follows = chosen.end < other[1] <= chosen.end + ISLAND_S / HOP_S
         if chosen.end > chosen.start and follows and abs(other[1] - begins) < abs(pause[1] - begins):
             pause = other
@@ -696,7 +356,7 @@ BREATH_CENTRE = 0.72
 
 def before_breath(samples: Samples, sound: Sound, first: int, pause: tuple[int, int]) -> tuple[int, int]:
     """The pause before an inhalation, where the sound that ends in `pause` is one: soft, unvoiced, not an s."""
-    earlier = [(a, b) for a, b in _runs(~sound.speech[: pause[0]]) if a > first]
+    earlier = [(a, b) for a, b in runs(~sound.speech[: pause[0]]) if a > first]
     if pause[1] - pause[0] < 3 or not earlier:
         return pause
     start, end = earlier[-1][1], pause[0]
@@ -755,7 +415,7 @@ def cut_frame(level_db: Floats, start: int, end: int) -> int:
 def _after_faint_sounds(level_db: Floats, start: int, end: int) -> int:
     """Where the last hole of a pause begins: a faint sound after a hole still belongs to the sentence."""
     pause = level_db[start:end]
-    for a, b in reversed(_runs(pause > FAINT_DB)):
+    for a, b in reversed(runs(pause > FAINT_DB)):
         if a > 0 and b < len(pause) and (b - a) * HOP_S >= FAINT_S:
             return start + b
     return start
@@ -831,7 +491,7 @@ def _sureness(probability: float) -> float:
 
 
 def evidence_of(sound: Sound, search: Search, chosen: tuple[int, int], features: dict[str, float]) -> Evidence:
-    pauses = tuple((a * sound.hop, b * sound.hop) for a, b in _inner_pauses(sound))
+    pauses = tuple((a * sound.hop, b * sound.hop) for a, b in inner_pauses(sound))
     rows = search.rows.frames * sound.hop
     return Evidence(sound.level_db, pauses, chosen, rows, search.match.cost, tuple(features.items()))
 
@@ -857,7 +517,7 @@ def _uncalibrated(samples: Samples, sound: Sound, text: str, dummy: str) -> Cut:
         depth = -float(sound.level_db[pause[0] : pause[1]].min())
         return 6.0 * _pause_bonus((pause[1] - pause[0]) * HOP_S, depth) - 8.0 * max(0.0, away - 0.15) ** 2
 
-    pauses = _inner_pauses(sound)
+    pauses = inner_pauses(sound)
     ranked = sorted(pauses, key=score, reverse=True)
     if ranked:
         best = ranked[0]
@@ -912,8 +572,8 @@ def _agreement(takes: Sequence[Sound]) -> float:
     """0 to 1: how well each take is found in each other one."""
     if len(takes) < 2:
         return float(len(takes))
-    rows = [_features(take, 0, len(take.speech)) for take in takes]
-    quality = [-float(_match([a], b).cost[0]) / max(1, len(b.frames)) for a in rows for b in rows if a is not b]
+    rows = [features_of(take, 0, len(take.speech)) for take in takes]
+    quality = [-float(match_takes([a], b).cost[0]) / max(1, len(b.frames)) for a in rows for b in rows if a is not b]
     return max(0.0, min(1.0, float(np.median(quality)) / SAME_VOICE_QUALITY))
 
 

@@ -27,10 +27,11 @@ from server.beginning import (
     shared_beginning,
 )
 from server.calibration import Calibration
-from server.cut import DummyTakes, certain_frames, find_cut, listen, mel_power
+from server.cut import DummyTakes, find_cut
 from server.engines import EngineFacts, EngineSettings, Row
 from server.engines.draft import DraftEngine, DraftSpeech, open_draft, true_gap
 from server.errors import TakeFailed
+from server.sound import certain_frames, listen, mel_power
 from server.suffix import Dummy, dummy_for, join
 from server.take import Line, LineTakes, TakeSettings
 

@@ -58,8 +58,8 @@ class _Piece:
     """Frames of each row"""
     rate: int = 1
     """Inputs of the convolution at hand per frame"""
-    tails: list[list[Tensor]] = field(default_factory=list)
-    """What is kept so far, row by row"""
+    tails: list[Tensor] = field(default_factory=list)
+    """(rows, channels, inputs) each: what is kept so far"""
 
 
 class Codec:
@@ -124,7 +124,7 @@ class Codec:
 
     def _go_on(self, codes: list[Tensor], pasts: list[Past]) -> tuple[list[Samples], list[Past]]:
         """One call of the decoder. Rows are padded on the right: nothing here looks ahead."""
-        piece = _Piece(pasts, [len(row) for row in codes], tails=[[] for _ in pasts])
+        piece = _Piece(pasts, [len(row) for row in codes])
         padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True).to(self.device)  # (rows, frames, groups)
         x = self.decoder.quantizer.decode(padded.transpose(1, 2))  # (rows, channels, frames)
         x = self._through(self._before, x, piece)
@@ -138,15 +138,18 @@ class Codec:
             for row, length in zip(wave, piece.lengths, strict=True)
         ]
         after = [
-            Past(past.frames + length, kept, tuple(tails))
-            for past, length, kept, tails in zip(pasts, piece.lengths, keys_values, piece.tails, strict=True)
+            Past(past.frames + length, keys_values[:, row], tuple(tails[row] for tails in piece.tails))
+            for row, (past, length) in enumerate(zip(pasts, piece.lengths, strict=True))
         ]
         return samples, after
 
     # --- the transformer
 
-    def _attend(self, x: Tensor, piece: _Piece) -> tuple[Tensor, list[Tensor]]:
-        """x: (rows, frames, channels). Returns the same, and each row's keys and values for the next piece."""
+    def _attend(self, x: Tensor, piece: _Piece) -> tuple[Tensor, Tensor]:
+        """x: (rows, frames, channels). Returns the same, and the keys and values for the next piece.
+
+        Those: (layers, rows, 2, heads, window - 1, head size).
+        """
         transformer = self.decoder.pre_transformer
         h = transformer.input_proj(x)
         positions = torch.arange(x.shape[1], device=x.device) + torch.tensor(
@@ -154,16 +157,17 @@ class Codec:
         )
         cos, sin = (part.unsqueeze(1) for part in transformer.rotary_emb(h, positions))  # (rows, 1, frames, head size)
         mask = self._mask(piece, x.shape[1])
-        kept: list[list[Tensor]] = [[] for _ in piece.pasts]
+        kept = []
         for number, layer in enumerate(transformer.layers):
             past = torch.stack([one.keys_values[number] for one in piece.pasts], 1)  # (2, rows, heads, window, size)
             attended, keys_values = _attention(layer.self_attn, layer.input_layernorm(h), cos, sin, past, mask)
             h = h + layer.self_attn_layer_scale(attended)
             h = h + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(h)))
-            for row, length in enumerate(piece.lengths):
-                kept[row].append(keys_values[:, row, :, length : length + self._window].clone())
+            kept.append(
+                torch.stack([keys_values[:, row, :, n : n + self._window] for row, n in enumerate(piece.lengths)])
+            )
         out: Tensor = transformer.output_proj(transformer.norm(h))
-        return out, [torch.stack(layers) for layers in kept]
+        return out, torch.stack(kept)
 
     def _mask(self, piece: _Piece, frames: int) -> Tensor:
         """(rows, 1, frames, window + frames): each frame sees itself and the window before it, where there was any."""
@@ -212,13 +216,11 @@ class Codec:
         """x behind the last inputs of the piece before; its own last ones are kept."""
         if tail == 0:
             return x
-        number = len(piece.tails[0])
-        before = torch.stack([past.tails[number] for past in piece.pasts])
+        before = torch.stack([past.tails[len(piece.tails)] for past in piece.pasts])
         x = torch.cat((before, x), 2)
-        for row, length in enumerate(piece.lengths):
-            end = length * piece.rate + tail
-            # A clone: a view would keep the whole of it in memory.
-            piece.tails[row].append(x[row, :, end - tail : end].clone())
+        # Copied, as views would keep all of x in memory; by one operation for all rows, not one for each.
+        ends = [n * piece.rate for n in piece.lengths]
+        piece.tails.append(torch.stack([x[row, :, end : end + tail] for row, end in enumerate(ends)]))
         return x
 
     def _nothing(self) -> Past:

@@ -245,6 +245,7 @@ class Health(BaseModel):
     queue_depth: int
     worker_restarts: int
     counts: dict[str, int] = Field(default_factory=dict)
-    """Since the start: spoken, failed, doubtful, retakes, dummy_missing, dummy_truncated, dummy_twice."""
+    """Since the start: spoken, failed, doubtful, retakes, dummy_missing, dummy_truncated, dummy_twice; dummy_begun
+    counts the takes that were stopped early."""
     version: str
     message: str

@@ -14,7 +14,9 @@ from server.calibration import Calibration
 from server.engines import EngineFacts, EngineSettings, Row
 from server.engines.draft import DraftEngine, open_draft
 from server.errors import TakeFailed
+from server.suffix import dummy_for, join
 from server.take import TakeSettings
+from server.text import normalise
 from server.worker import Desk, is_beyond_use
 
 
@@ -65,8 +67,21 @@ class Rows:
                 self.fail_first.discard(text)
                 deliver(number, TakeFailed("frame cap"))
             else:
-                deliver(number, self.inner.speak(row.text, row.language, row.seed))
+                deliver(number, self.heard(row))
         self.running = False
+
+    def heard(self, row: Row) -> Audio:
+        """The row's speech, as far as its listener lets it go on."""
+        whole = self.inner.speak(row.text, row.language, row.seed)
+        if row.listen is None:
+            return whole
+        seconds = row.listen.first_s
+        while seconds < whole.seconds:
+            so_far = Audio(whole.samples[: round(seconds * whole.sample_rate)], whole.sample_rate)
+            if row.listen.enough(so_far):
+                return so_far
+            seconds += row.listen.every_s
+        return whole
 
     def close(self) -> None:
         pass
@@ -122,7 +137,7 @@ def test_every_line_gets_its_own_answer_batched_or_not(draft: DraftEngine, batch
     together = work(engine, *requests)
     assert {number: answer["is"] for number, answer in together.items()} == dict.fromkeys(range(1, 6), "done")
     for request in requests:
-        alone = work(draft, request)
+        alone = work(Rows(draft) if batched else draft, request)
         assert together[request["id"]]["body"] == alone[request["id"]]["body"]
 
 
@@ -173,6 +188,16 @@ def test_a_fault_of_the_engine_is_answered_for_every_open_line(draft: DraftEngin
     answers = work(Broken(draft), speak(1, TEXTS[0]), speak(2, TEXTS[1]))
     assert {answer["code"] for answer in answers.values()} == {"internal"}
     assert len(answers) == 2
+
+
+def test_lines_are_delivered_from_takes_that_were_stopped_early(draft: DraftEngine) -> None:
+    answers = work(Rows(draft), speak(1, TEXTS[0]), speak(2, TEXTS[1]))
+    for number, text in ((1, TEXTS[0]), (2, TEXTS[1])):
+        header = answers[number]
+        padded, _ = join(normalise(text, "Korean"), dummy_for("Korean", text))
+        whole = draft.speak(padded, "Korean", header["seed"])
+        assert (header["dummy"], header["takes"], header["doubtful"]) == ("begun", 1, False)
+        assert header["audio_seconds"] < header["spoken_seconds"] < whole.seconds - 0.3
 
 
 class OutOfMemoryError(RuntimeError):

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from server.audio import Audio
 from server.engines import EngineSettings, Row
+from server.engines.qwen import batched
 from server.engines.qwen.batch import Pace
 from server.engines.qwen.batched import BatchedQwenEngine, open_batched, with_loop
 from server.engines.qwen.codec import CodecCounters
 from server.engines.qwen.engine import QwenEngine
 from server.engines.qwen.hearing import Hearing
 from server.engines.qwen.imports import import_qwen_tts
+from server.engines.qwen.loop import Spoken
 from server.errors import TakeFailed
 
 if TYPE_CHECKING:
@@ -200,6 +202,33 @@ def test_a_late_answer_stops_the_row_where_it_was_asked(engine: BatchedQwenEngin
         samples = hearing.finish({1: said[:20]})[1]
     assert len(samples) == 6 * 1920 and ear.asked[0] == 6
     assert worst(samples, engine.codec.decode([said], engine.past)[0][: 6 * 1920]) < CLOSE
+
+
+def test_an_answer_that_comes_after_the_rows_cap_still_counts(
+    engine: BatchedQwenEngine, whole: dict[int, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a row stops must not depend on how fast somebody answers."""
+
+    class Late(Ear):
+        def enough(self, spoken: Audio) -> bool:
+            # Until the row has reached its cap, or ended.
+            over.wait(30)
+            return super().enough(spoken)
+
+    over = threading.Event()
+    number = next(number for number, _ in LINES if number not in whole)
+    ear = Late(11)
+    monkeypatch.setattr(engine, "_hearing", lambda: in_background(engine))
+    flaw_of = batched.flaw_of
+
+    def told(row: Spoken, cap: int) -> str | None:
+        over.set()
+        return flaw_of(row, cap)
+
+    monkeypatch.setattr(batched, "flaw_of", told)
+    take = speak(engine, [(number, replace(LINES[number][1], listen=ear))])[number]
+    assert isinstance(take, Audio) and len(take.samples) == 11 * 1920
+    assert over.is_set()
 
 
 def codes(frames: int) -> Tensor:

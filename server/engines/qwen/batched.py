@@ -144,7 +144,7 @@ class BatchedQwenEngine(QwenEngine):
             good: dict[int, Tensor] = {}
             for row in spoken:
                 flaw = flaw_of(row, caps[row.id])
-                if flaw is None:
+                if flaw is None or (row.finite and hearing.stopped(row.id, row.codes)):
                     good[row.id] = row.codes
                 else:
                     hearing.gone(row.id)

@@ -87,6 +87,12 @@ class Hearing:
 
     # --- what the engine asks for
 
+    def stopped(self, number: int, codes: Tensor) -> bool:
+        """Whether a row that ran into its cap had said enough before: the answer may have been on its way."""
+        self._listen({number: codes})
+        self._settle(self._rows[number], wait=True)
+        return self._rows[number].enough is not None
+
     def finish(self, codes: Mapping[int, Tensor]) -> dict[int, Samples]:
         """All samples of rows that are over, whether stopped or ended by themselves."""
         self._listen(codes)

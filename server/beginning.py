@@ -31,7 +31,7 @@ from server.cut import (
     spoken_units,
 )
 from server.match import path_of
-from server.sound import HOP_S, Floats, Sound, certain_frames, checked, listen, speech_span
+from server.sound import HOP_S, Floats, Sound, certain_frames, checked, inner_pauses, listen, speech_span
 from server.suffix import Dummy, bare
 
 LEAST_AGREEMENT = 0.5
@@ -50,6 +50,8 @@ MOST_SHARED = 0.5
 """Of the dummy's letters: where the text has as many of them in a row from its first one on, takes are not stopped."""
 CONFIDENCE = 0.99
 """Of 3,780 stopped takes that were reported, every one was cut in the right pause (docs/cutting.md)."""
+LEAST_SPED, MOST_SLOWED = 0.75, 2.0
+"""Of the dummy's pace in its takes; pauses inside it count as slowness."""
 EVERY_S = 0.32
 """Four frames: as often as a card is looked at."""
 
@@ -125,6 +127,8 @@ class DummyEar:
             return None
         first, last = span
         timing = expected_timing(sound, first, self.text, self.dummy.text, self.takes)
+        if not self._may_have_begun(sound, timing, last):
+            return None
         search = search_dummy(sound, self.takes.takes, timing, last, unfinished=True)
         if search is None or not is_certain(heard_of(search, timing, self.takes), self._least_heard_s):
             return None
@@ -134,6 +138,16 @@ class DummyEar:
         sample = min(len(samples), cut_frame(sound.level_db, *pause) * sound.hop)
         evidence = evidence_of(sound, search, (pause[0] * sound.hop, pause[1] * sound.hop), {})
         return Cut(sample, CONFIDENCE, "begun", "calibrated", True, evidence)
+
+    def _may_have_begun(self, sound: Sound, timing: Timing, last: int) -> bool:
+        """Whether any pause could be the one before the dummy: the search costs three times as much as all else."""
+        least_s, most_s = LEAST_SPED * self._least_heard_s, MOST_SLOWED * self._dummy_s
+        return any(
+            (end - start) * HOP_S >= LEAST_PAUSE_S
+            and least_s <= (last - end) * HOP_S <= most_s
+            and abs(timing.text_mismatch(start)) <= MOST_MISMATCH
+            for start, end in inner_pauses(sound)
+        )
 
     @property
     def _dummy_s(self) -> float:

@@ -152,9 +152,9 @@ def _start_costs(take_rows: int, speech: Bools, unfinished: bool) -> Floats:
     spoken_after = np.concatenate(([0], np.cumsum(speech[::-1])[:-1]))
     starts[0] = SKIPPED_ROW * spoken_after
     near_end = np.arange(min(6, len(speech)))
-    most = take_rows - 1 if unfinished else int(MOST_TRUNCATED * take_rows)
-    for j in range(1, most + 1):
-        starts[j, near_end] = 0.2 * near_end + (0.0 if unfinished else TRUNCATED + TRUNCATED_ROW * j)
+    unsaid = np.arange(1, 1 + (take_rows - 1 if unfinished else int(MOST_TRUNCATED * take_rows)))[:, None]
+    cost = 0.0 if unfinished else TRUNCATED + TRUNCATED_ROW * unsaid
+    starts[1 : len(unsaid) + 1, : len(near_end)] = 0.2 * near_end + cost
     return starts
 
 

@@ -217,6 +217,18 @@ def hearing_recordings(engine: Any, recordings: Sequence[Recording]) -> Iterator
         yield
 
 
+@contextmanager
+def ends_where_it_is_told() -> Iterator[None]:
+    """Rows are forced to a length by their cap; here that counts as an end, or nobody would decode them."""
+    from unittest.mock import patch
+
+    with (
+        patch("server.engines.qwen.batched.flaw_of", lambda _row, _cap: None),
+        patch("server.engines.qwen.batched.checked", lambda samples, _cap, _codec: Audio(samples, RATE)),
+    ):
+        yield
+
+
 def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[str, float]:
     """One whole job: all lines, as the worker's desk would have them spoken, judged and cut."""
     lengths = [len(recording.samples) // FRAME for recording in recordings]
@@ -234,24 +246,26 @@ def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[
         return [(number, lines[number].row()) for number in taken]
 
     def deliver(number: int, spoken: Any) -> None:
-        if isinstance(spoken, Exception):
-            spoken = Audio(recordings[number].samples[: lengths[number] * FRAME], RATE)
+        assert isinstance(spoken, Audio), spoken
         take = lines[number].add(spoken)
         # What is not sure would be spoken again; here each line is spoken once.
         delivered.append((number, take))
 
-    before = replace(engine.loop.counters)
+    before, decoded = replace(engine.loop.counters), engine.codec.counters.frames_given
     engine.prompt = prompt
     started, cpu = time.perf_counter(), time.process_time()
-    with hearing_recordings(engine, recordings):
+    with hearing_recordings(engine, recordings), ends_where_it_is_told():
         engine.speak_rows(more, deliver, lambda _number: False)
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     del engine.prompt
     assert len(delivered) == len(recordings)
+    decoded = engine.codec.counters.frames_given - decoded
+    assert stop or decoded == sum(lengths), "each frame of a line that is spoken in full is decoded"
     good = [take for _, take in delivered if take is not None]
     return {
         "wall_s": wall,
         "cpu_s": cpu,
+        "decoded": decoded,
         "frames": engine.loop.counters.rows_stepped - before.rows_stepped,
         "stopped": engine.loop.counters.stopped - before.stopped,
         "delivered_s": sum(take.audio.seconds for take in good),
@@ -295,7 +309,8 @@ def time_saved(asked: argparse.Namespace, recordings: list[Recording]) -> None:
         middle = {key: statistics.median(run[key] for run in found) for key in found[0]}
         print(
             f"{asked.model}, B={asked.rows}, {'stopped early' if stop else 'spoken in full'}: "
-            f"{middle['cpu_s']:.1f} s CPU, {middle['wall_s']:.1f} s wall, {middle['frames']:.0f} frames, "
+            f"{middle['cpu_s']:.1f} s CPU, {middle['wall_s']:.1f} s wall, {middle['frames']:.0f} frames spoken, "
+            f"{middle['decoded']:.0f} decoded, "
             f"{middle['stopped']:.0f} of {len(recordings)} stopped, {middle['delivered_s']:.1f} s delivered, "
             f"{middle['again']:.0f} not sure"
         )

@@ -32,11 +32,15 @@ from server.cut import (
 )
 from server.match import path_of
 from server.sound import HOP_S, Floats, Sound, certain_frames, checked, inner_pauses, listen, speech_span
-from server.suffix import Dummy, bare
+from server.suffix import Dummy, begins_alike, shared_beginning
 
 LEAST_AGREEMENT = 0.5
 """Of the dummy's takes among each other: takes that are unlike each other recognise nothing with certainty."""
+LEAST_TAKES = 2
+"""Fewer cannot agree."""
 LEAST_HEARD_S = 0.6
+"""And as much more as the text itself says of the dummy's beginning: where the line has a "그리고" of its own, hearing
+that of the dummy means nothing."""
 LEAST_QUALITY = 0.75
 """Of the match, as a share of the one that the takes have among each other"""
 LEAST_OPENING = 0.4
@@ -46,8 +50,6 @@ LEAST_MARGIN = 0.3
 """Of the pause before the next best place to cut (server.cut.margin_of): noise can hide the true pause."""
 MOST_MISMATCH = 0.5
 """Log of said to expected length of the sentence: from 0.6 to 1.65 times."""
-MOST_SHARED = 0.5
-"""Of the dummy's letters: where the text has as many of them in a row from its first one on, takes are not stopped."""
 CONFIDENCE = 0.99
 """Of 3,780 stopped takes that were reported, every one was cut in the right pause (docs/cutting.md)."""
 LEAST_SPED, MOST_SLOWED = 0.75, 2.0
@@ -81,16 +83,6 @@ def is_certain(begun: Begun, least_heard_s: float) -> bool:
     )
 
 
-def shared_beginning(text: str, words: str) -> float:
-    """The share of the dummy's letters that the text has in a row, from the dummy's first one on: 0 to 1.
-
-    Where the line says "그리고" itself, hearing that much of the dummy means nothing.
-    """
-    inside, sought = bare(text), bare(words)
-    length = next((n for n in range(len(sought), 0, -1) if sought[:n] in inside), 0)
-    return length / max(1, len(sought))
-
-
 @dataclass
 class DummyEar:
     """The Listen of one take of `text` and `dummy`: stops it once the dummy has surely begun."""
@@ -115,6 +107,8 @@ class DummyEar:
         samples = checked(spoken.samples, self.takes.sample_rate)
         if len(samples) <= self.heard_samples:  # it has begun anew
             self._mel = None
+        elif self.cut is not None:
+            return True  # asked while the answer before was on its way: that one holds
         self.heard_samples = len(samples)
         sound = listen(samples, spoken.sample_rate, self._mel)
         self._mel = sound.mel[: certain_frames(len(samples), spoken.sample_rate)]
@@ -164,7 +158,10 @@ class DummyEar:
 
 def ear_for(text: str, dummy: Dummy, takes: DummyTakes | None) -> DummyEar | None:
     """None where the dummy's beginning could not be told with certainty."""
-    if takes is None or takes.agreement < LEAST_AGREEMENT or shared_beginning(text, dummy.words) > MOST_SHARED:
+    if takes is None or len(takes.takes) < LEAST_TAKES or takes.agreement < LEAST_AGREEMENT:
+        return None
+    # A figure is said in ways that letters do not show.
+    if begins_alike(text, dummy.words) or any(char.isdigit() for char in dummy.words):
         return None
     return DummyEar(text, dummy, takes)
 

@@ -246,6 +246,6 @@ class Health(BaseModel):
     worker_restarts: int
     counts: dict[str, int] = Field(default_factory=dict)
     """Since the start: spoken, failed, doubtful, retakes, dummy_missing, dummy_truncated, dummy_twice; dummy_begun
-    counts the takes that were stopped early."""
+    counts the lines delivered from takes that were stopped early."""
     version: str
     message: str

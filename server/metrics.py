@@ -92,7 +92,7 @@ class Facts(Collector):
         if (spoken := getattr(it, "seconds_spoken", None)) is not None:
             yield CounterMetricFamily(
                 "tts_spoken_seconds",
-                "Seconds of speech that the engine made, dummy sentences and retakes included",
+                "Seconds of speech made for delivered lines, dummy sentences and retakes included",
                 value=spoken,
             )
         if sizes := getattr(it, "batch_sizes", None):

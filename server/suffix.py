@@ -33,7 +33,8 @@ class Dummy:
 class _Candidate:
     words: str
     distinctive: str
-    """A line that holds this, compared without case, spaces and marks, gets the other dummy."""
+    """A line that holds this, compared without case, spaces and marks, gets the other dummy; so does one that holds a
+    sentence which begins as this dummy does."""
 
 
 # Japanese in kana only: draft speech cannot read kanji.
@@ -98,8 +99,30 @@ def dummy_for(language: str, text: str, override: str = "") -> Dummy:
         return _overridden(override, code)
     first, second = _CANDIDATES[code]
     said = bare(text)
-    chosen = second if bare(first.distinctive) in said or bare(first.words) in said else first
+    likened = bare(first.distinctive) in said or begins_alike(text, first.words)
+    chosen = second if likened and not begins_alike(text, second.words) else first
     return Dummy(text=_pause(code) + chosen.words, words=chosen.words)
+
+
+MOST_SHARED = 0.3
+"""Of the dummy's letters, in a row from its first one on"""
+MOST_SHARED_CJK = 2
+"""Characters. Beyond them letters say little: what is written in kana here may be written in kanji there."""
+
+
+def begins_alike(text: str, words: str) -> bool:
+    """Whether the text may hold a sentence that begins, to the ear, as the dummy does."""
+    sought = bare(words)
+    if _is_cjk(sought[:1]):
+        return sought[: MOST_SHARED_CJK + 1] in bare(text)
+    return shared_beginning(text, words) > MOST_SHARED
+
+
+def shared_beginning(text: str, words: str) -> float:
+    """The share of the dummy's letters that the text has in a row, from the dummy's first one on: 0 to 1."""
+    inside, sought = bare(text), bare(words)
+    length = next((n for n in range(len(sought), 0, -1) if sought[:n] in inside), 0)
+    return length / max(1, len(sought))
 
 
 def join(text: str, dummy: Dummy) -> tuple[str, int]:
@@ -151,8 +174,12 @@ def _closed(text: str) -> str:
 
 def _full_stop(text: str) -> str:
     last = next((char for char in reversed(text) if char.isalnum()), "a")
-    name = unicodedata.name(last, "")
-    return "。" if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC")) else "."
+    return "。" if _is_cjk(last) else "."
+
+
+def _is_cjk(char: str) -> bool:
+    """Kana or a Chinese character."""
+    return unicodedata.name(char, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC")) if char else False
 
 
 def bare(text: str) -> str:

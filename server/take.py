@@ -141,11 +141,13 @@ class LineTakes:
     def _judge(self, spoken: Audio, seed: int) -> bool:
         """Whether this take may end the search."""
         self._spoken_s += spoken.seconds
-        fault = take_fault(spoken, self.padded, self.line.language)
+        stopped_at = self._stopped_at(spoken)
+        # Of the dummy, a take that was stopped says only a beginning.
+        fault = take_fault(spoken, self.padded if stopped_at is None else self.text, self.line.language)
         if fault is not None:
             self._reasons.append(fault)
             return False
-        cut = self._stopped_at(spoken) or self._find(spoken)
+        cut = stopped_at or self._find(spoken)
         if self._best is None or rank(cut) > rank(self._best[2]):
             self._best = (spoken, seed, cut)
         # The reference cannot tell a good cut from a bad one: speaking again would gain nothing.

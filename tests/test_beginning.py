@@ -24,7 +24,6 @@ from server.beginning import (
     DummyEar,
     ear_for,
     is_certain,
-    shared_beginning,
 )
 from server.calibration import Calibration
 from server.cut import DummyTakes, find_cut
@@ -149,28 +148,47 @@ def test_everything_must_speak_for_it(change: dict[str, float], certain: bool) -
 
 
 def test_more_must_be_heard_of_a_dummy_that_begins_as_the_text_does(calibration: Calibration) -> None:
-    plain, shared = LINES[0][1], LINES[1][1]
+    plain, shared = LINES[0][1], "비가 그쳤다. 그리고 그 아이가 환하게 웃었다."
     dummy = dummy_for("Korean", plain)
     assert dummy == dummy_for("Korean", shared)
     takes = takes_of(calibration, dummy, "Korean")
     ears = [ear_for(text, dummy, takes) for text in (plain, shared)]
     assert ears[0] is not None and ears[1] is not None
     assert ears[0]._least_heard_s == LEAST_HEARD_S
-    assert ears[1]._least_heard_s == pytest.approx(LEAST_HEARD_S + 5 / 12 * float(np.median(takes.seconds)))
+    assert ears[1]._least_heard_s == pytest.approx(LEAST_HEARD_S + 3 / 12 * float(np.median(takes.seconds)))
 
 
 @pytest.mark.parametrize(
-    ("text", "share"),
+    ("written", "said"),
     [
-        ("아무것도 같지 않다.", 0.0),
-        ("비가 그쳤다. 그리고 갰다.", 3 / 12),
-        ("그리고, 잠시 기다렸다.", 5 / 12),
-        ("그리고 잠시 쉬어가겠습니다.", 1.0),
-        ("잠시 쉬어가겠습니다.", 0.0),
+        (
+            "雨が上がって、みんな外に出ました。それでは東大の話をします。",
+            "あめがあがって、みんなそとにでました。それではとうだいのはなしをします。",
+        ),
+        (
+            "犬を連れて外に出ました。それでは灯台の側で待ちましょう。",
+            "いぬをつれてそとにでました。それではとうだいのそばでまちましょう。",
+        ),
     ],
 )
-def test_the_share_of_the_dummy_that_the_text_begins_with(text: str, share: float) -> None:
-    assert shared_beginning(text, "그리고 잠시 쉬어가겠습니다.") == pytest.approx(share)
+def test_what_is_written_in_kanji_and_sounds_like_the_dummy_is_not_taken_for_it(
+    engine: DraftEngine, calibration: Calibration, written: str, said: str
+) -> None:
+    """Draft speech reads kana; a real engine says the same of the kanji. Letters do not show that both sound alike."""
+    first = dummy_for("Japanese", "")
+    assert ear_for(written, first, takes_of(calibration, first, "Japanese")) is None
+    dummy = dummy_for("Japanese", written)
+    assert dummy != first
+    takes = takes_of(calibration, dummy, "Japanese")
+    for seed in range(4):
+        padded, dummy_at = join(said, dummy)
+        speech = engine.render(padded, "Japanese", seed)
+        gap_start, gap_end = true_gap(speech, dummy_at)
+        rate = speech.audio.sample_rate
+        ear = ear_for(written, dummy, takes)
+        assert ear is not None
+        assert grow(ear, speech.audio.samples, rate) is not None and ear.cut is not None
+        assert gap_start - 0.01 * rate <= ear.cut.sample <= gap_end + 0.01 * rate
 
 
 def test_where_nothing_is_certain_nobody_listens(calibration: Calibration) -> None:
@@ -179,7 +197,11 @@ def test_where_nothing_is_certain_nobody_listens(calibration: Calibration) -> No
     assert ear_for("짧은 글.", dummy, takes) is not None
     assert ear_for("짧은 글.", dummy, None) is None
     assert ear_for("짧은 글.", dummy, replace(takes, agreement=LEAST_AGREEMENT - 0.01)) is None
+    assert ear_for("짧은 글.", dummy, replace(takes, takes=takes.takes[:1])) is None
     assert ear_for("그리고 잠시 쉬어갑니다.", dummy, takes) is None
+    # "삼 초" in the text would be the same to the ear, and not in letters.
+    figure = dummy_for("Korean", "", "3초만 여기서 조용히 쉬어가겠습니다.")
+    assert ear_for("짧은 글.", figure, takes) is None
 
 
 def test_listening_bit_by_bit_hears_what_listening_at_once_does(engine: DraftEngine) -> None:
@@ -278,6 +300,33 @@ def test_a_take_that_went_on_after_it_was_enough_is_cut_as_a_whole_one(
     speaker.row(row)
     take = takes.add(speaker.speak(row.text, row.language, row.seed))
     assert take is not None and take.cut.dummy == "found"
+
+
+def test_a_question_that_was_on_its_way_changes_nothing(engine: DraftEngine, calibration: Calibration) -> None:
+    """On a card the next question may be asked before the yes is known."""
+    language, text = LINES[0]
+    dummy, speech, _ = render(engine, language, text, 3)
+    samples, rate = speech.audio.samples, speech.audio.sample_rate
+    ear = ear_for(text, dummy, takes_of(calibration, dummy, language))
+    assert ear is not None
+    heard = grow(ear, samples, rate)
+    assert heard is not None and heard < len(samples)
+    cut = ear.cut
+    assert ear.enough(Audio(samples[: heard + round(0.1 * rate)], rate)) and ear.enough(Audio(samples, rate))
+    assert ear.cut is cut and ear.heard_samples == heard
+    # A take that begins anew is heard anew.
+    assert not ear.enough(Audio(samples[: heard // 3], rate)) and ear.cut is None
+    assert grow(ear, samples, rate) == heard
+
+
+def test_stopping_is_right_with_a_dummy_much_longer_than_the_line(engine: DraftEngine) -> None:
+    """A stopped take is too short for the whole dummy, and must not be refused for that."""
+    long = "그러면 이제부터 우리는 아주 오래된 등대 옆에 조용히 앉아서 저녁노을을 천천히 바라보며 잠시 쉬어가겠습니다."
+    takes = LineTakes(Line("아니요.", "Korean", 7), TakeSettings(dummy_suffix=long), Calibration(engine, None))
+    speaker = BitByBit(engine)
+    take = takes.add(speaker.row(takes.row()))
+    assert take is not None and (take.takes, take.cut.dummy, take.doubtful) == (1, "begun", False)
+    assert speaker.spoken[0] < 3.0
 
 
 def test_questions_come_as_often_as_a_card_is_looked_at() -> None:

@@ -171,7 +171,8 @@ def test_where_a_row_stops_depends_neither_on_pace_nor_on_neighbours(
         assert isinstance(take, Audio)
         expected = samples[: 11 * 1920] if len(samples) >= 11 * 1920 else samples
         assert worst(take.samples, expected) < CLOSE
-        assert ears[number].asked[:2] == [6, 11][: len(ears[number].asked[:2])]
+        wanted = [frames for frames in (6, 11) if frames * 1920 <= len(samples)]
+        assert ears[number].asked[: len(wanted)] == wanted
 
 
 @contextmanager
@@ -201,6 +202,15 @@ def test_a_late_answer_stops_the_row_where_it_was_asked(engine: BatchedQwenEngin
         answering.set()
         samples = hearing.finish({1: said[:20]})[1]
     assert len(samples) == 6 * 1920 and ear.asked[0] == 6
+    # Answered once the yes was known: nothing more is asked.
+    with ThreadPoolExecutor(1) as executor:
+        hearing = Hearing(engine.codec, engine.past, engine._go_on, executor)
+        ear = Ear(6)
+        hearing.expect(1, ear)
+        hearing.enough({1: said[:6]})
+        hearing._rows[1].asked[0][1].result(30)
+        assert hearing.enough({1: said[:30]}) == {1: 6}
+    assert ear.asked == [6]
     assert worst(samples, engine.codec.decode([said], engine.past)[0][: 6 * 1920]) < CLOSE
 
 
@@ -287,6 +297,90 @@ def test_a_cancelled_row_is_forgotten(engine: BatchedQwenEngine, monkeypatch: py
     assert sorted(delivered) == [0, 1, 3, 4, 5, 6, 7]
     # What the codec kept of it would be lost memory.
     assert hearing._rows == {}
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_listener_that_breaks_costs_its_row_the_early_stop_and_nobody_else_anything(
+    engine: BatchedQwenEngine,
+    whole: dict[int, np.ndarray],
+    background: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Ear):
+        def enough(self, spoken: Audio) -> bool:
+            raise ValueError("a bug")
+
+    if background:
+        monkeypatch.setattr(engine, "_hearing", lambda: in_background(engine))
+    lines, _ = with_ears(14)
+    broken = next(iter(whole))
+    lines[broken] = (broken, replace(lines[broken][1], listen=Broken(14)))
+    takes = speak(engine, lines)
+    assert set(takes) == set(range(8))
+    take = takes[broken]
+    assert isinstance(take, Audio) and worst(take.samples, whole[broken]) < CLOSE
+    assert "a listener failed" in caplog.text and "a bug" in caplog.text
+
+
+def test_a_codec_that_has_room_for_one_row_only_decodes_them_one_after_another(
+    engine: BatchedQwenEngine, whole: dict[int, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = engine.codec.go_on
+
+    def scarce(rows: Sequence[tuple[Tensor, object]]) -> object:
+        if len(rows) > 1 or sum(len(codes) for codes, _ in rows) > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return go_on(rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.codec, "go_on", scarce)
+    monkeypatch.setattr(engine.codec, "frames_at_once", 512)
+    lines, ears = with_ears(14)
+    takes = speak(engine, lines)
+    assert set(takes) == set(ears)
+    for number, samples in whole.items():
+        take = takes[number]
+        assert isinstance(take, Audio) and worst(take.samples, samples[: 16 * 1920]) < CLOSE
+
+
+def test_no_memory_for_hearing_makes_the_batch_smaller(engine: BatchedQwenEngine, whole: dict[int, np.ndarray]) -> None:
+    stock = QwenEngine(engine.facts, engine.model, engine.voice, engine.sampling)
+    other = with_loop(stock, lambda _phrase: None, rows_wanted=4)
+    go_on, active = other.codec.go_on, []
+
+    def scarce(rows: Sequence[tuple[Tensor, object]]) -> object:
+        # Memory that the other rows hold: it suffices once fewer speak.
+        if other.loop.plan.rows > 2:
+            active.append(len(rows))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return go_on(rows)  # type: ignore[arg-type]
+
+    other.codec.go_on = scarce  # type: ignore[method-assign,assignment]
+    lines, _ears = with_ears(6)
+    takes = speak(other, lines[:4])
+    assert set(takes) == set(range(4)) and active and other.loop.plan.rows == 2
+    for number in [number for number in whole if number < 4]:
+        take = takes[number]
+        assert isinstance(take, Audio)
+        assert worst(take.samples, whole[number][: 6 * 1920]) < CLOSE
+
+
+def test_a_voice_without_reference_codes_is_heard_too(engine: BatchedQwenEngine) -> None:
+    (voice,) = engine.voice
+    bare = replace(voice, ref_code=None, x_vector_only_mode=True, icl_mode=False)
+    stock = QwenEngine(engine.facts, engine.model, [bare], engine.sampling)
+    other = with_loop(stock, lambda _phrase: None)
+    assert other.past.frames == 0
+    lines, ears = with_ears(6)
+    heard = speak(other, lines)
+    full = speak(other, LINES)
+    compared = 0
+    for number, take in heard.items():
+        unheard = full[number]
+        if isinstance(take, Audio) and isinstance(unheard, Audio):
+            assert worst(take.samples, unheard.samples[: len(take.samples)]) < CLOSE
+            compared += 1
+    assert compared >= 3 and any(ear.asked for ear in ears.values())
 
 
 def test_a_reference_decoded_each_time_leaves_nothing_to_be_heard_on_the_way(

@@ -6,7 +6,7 @@ import pytest
 
 from server.contract import LANGUAGES
 from server.errors import SettingsError
-from server.suffix import Dummy, dummy_for, join
+from server.suffix import Dummy, dummy_for, join, shared_beginning
 from server.text import normalise, spoken_weight
 
 KOREAN = "  ...  그리고 잠시 쉬어가겠습니다."
@@ -61,8 +61,46 @@ def test_a_line_with_the_first_dummys_words_gets_the_second(language: str, line:
     assert dummy_for(language, line) == both(language)[1]
 
 
-def test_a_line_that_only_resembles_the_dummy_keeps_the_first() -> None:
-    assert dummy_for("ko", "그리고 잠시 기다리겠습니다.").text == KOREAN
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("ko", "문을 닫았다. 그리고 잠시 기다렸다."),
+        ("en", "The rain had stopped. And now we shall see."),
+        ("de", "Und nun verweilen wir hier."),
+        # To the ear toudai is most of toudai no, whatever it is written in.
+        ("ja", "外に出ました。それでは東大の話をします。"),
+        ("zh", "雨停了。现在我们去等他。"),
+    ],
+)
+def test_a_line_with_a_sentence_that_begins_as_the_first_dummy_gets_the_second(language: str, line: str) -> None:
+    assert dummy_for(language, line) == both(language)[1]
+
+
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [("ko", "그리고 그가 웃었다."), ("en", "And now?"), ("ja", "それから帰りました。"), ("zh", "现在几点？")],
+)
+def test_a_line_that_shares_a_common_word_with_the_dummy_keeps_the_first(language: str, line: str) -> None:
+    assert dummy_for(language, line) == both(language)[0]
+
+
+def test_where_both_dummies_begin_as_the_line_does_it_is_the_first() -> None:
+    line = "그리고 잠시 기다렸다. 이쯤에서 느긋하게 가자."
+    assert dummy_for("ko", line) == both("ko")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("아무것도 같지 않다.", 0.0),
+        ("비가 그쳤다. 그리고 갰다.", 3 / 12),
+        ("그리고, 잠시 기다렸다.", 5 / 12),
+        ("그리고 잠시 쉬어가겠습니다.", 1.0),
+        ("잠시 쉬어가겠습니다.", 0.0),
+    ],
+)
+def test_the_share_of_the_dummy_that_the_text_begins_with(text: str, share: float) -> None:
+    assert shared_beginning(text, "그리고 잠시 쉬어가겠습니다.") == pytest.approx(share)
 
 
 @pytest.mark.parametrize(

@@ -178,16 +178,22 @@ class BatchedQwenEngine(QwenEngine):
         return [samples for samples, _ in self._go_on([(take, self.past) for take in takes])]
 
     def _go_on(self, rows: Sequence[tuple[Tensor, Past]]) -> list[tuple[Samples, Past]]:
-        """The codec's go_on, in smaller pieces when memory runs out."""
+        """The codec's go_on; when memory runs out in smaller pieces, and at last one row after another.
+
+        Raises torch.OutOfMemoryError when not even that fits.
+        """
         while True:
+            smallest = self.codec.frames_at_once <= SMALLEST_CODEC_FRAMES
             try:
                 return self.codec.go_on(rows)
             except torch.OutOfMemoryError:
-                if self.codec.frames_at_once <= SMALLEST_CODEC_FRAMES:
+                if smallest and len(rows) <= 1:
                     raise
-                self.codec.frames_at_once = max(SMALLEST_CODEC_FRAMES, self.codec.frames_at_once // 2)
             # Behind the except block: while an exception is alive, so are the tensors of its frames.
             release_memory()
+            if smallest:
+                return [one for row in rows for one in self._go_on([row])]
+            self.codec.frames_at_once = max(SMALLEST_CODEC_FRAMES, self.codec.frames_at_once // 2)
 
 
 def open_batched(settings: EngineSettings, announce: Announce) -> QwenEngine:

@@ -8,6 +8,7 @@ on the way or at the end.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ from torch import Tensor
 from server.audio import Audio, Samples
 from server.engines import Listen
 from server.engines.qwen.codec import Codec, Past
+
+log = logging.getLogger("server.engines.qwen")
 
 GoOn = Callable[[Sequence[tuple[Tensor, Past]]], list[tuple[Samples, Past]]]
 NEVER = 2**31
@@ -76,13 +79,13 @@ class Hearing:
     def due(self, number: int, frames: int) -> bool:
         """Whether `enough` has something to do for a row of so many frames."""
         row = self._rows[number]
-        return frames >= row.next or any(answer.done() for _, answer in row.asked)
+        return frames >= row.next or any(answered.done() for _, answered in row.asked)
 
     def enough(self, codes: Mapping[int, Tensor]) -> dict[int, int]:
         """Rows that may stop, and the frames after which they have said enough; codes: all frames of each so far."""
-        self._listen(codes)
         for number in codes:
             self._settle(self._rows[number], wait=False)
+        self._listen(codes)
         return {number: row.enough for number in codes if (row := self._rows[number]).enough is not None}
 
     # --- what the engine asks for
@@ -133,16 +136,25 @@ class Hearing:
         assert row.listen is not None
         spoken = Audio(row.samples(), self.codec.sample_rate)
         if self._executor is not None:
-            row.asked.append((row.frames, self._executor.submit(row.listen.enough, spoken)))
-        elif row.listen.enough(spoken):
+            row.asked.append((row.frames, self._executor.submit(answer, row.listen, spoken)))
+        elif answer(row.listen, spoken):
             row.enough = row.frames
 
     @staticmethod
     def _settle(row: _Row, wait: bool) -> None:
         """Takes the answers that are there, or all of them; the first yes counts."""
         while row.asked and row.enough is None and (wait or row.asked[0][1].done()):
-            frames, answer = row.asked.popleft()
-            if answer.result():
+            frames, answered = row.asked.popleft()
+            if answered.result():
                 row.enough = frames
                 for _, later in row.asked:
                     later.cancel()
+
+
+def answer(listen: Listen, spoken: Audio) -> bool:
+    """A listener that breaks costs its row the early stop, and no other row anything."""
+    try:
+        return listen.enough(spoken)
+    except Exception:  # whatever it is: the take can be spoken to its end without it
+        log.exception("a listener failed after %.1f s; its take is spoken on", spoken.seconds)
+        return False

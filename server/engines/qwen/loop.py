@@ -6,6 +6,7 @@ the host; every few frames the host looks at what was drawn, takes out the rows 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -158,12 +159,15 @@ class DecodeLoop:
                 active = []
                 continue
             self._drop(active, [slot for slot, _ in ended])
-            if self._listener is not None:
-                stopped = self._stopped(active, self._listener)
-                self._drop(active, [slot for slot, _ in stopped])
-                ended += stopped
-            if ended:
-                deliver([spoken for _, spoken in ended])
+            stopped: list[tuple[Slot, Spoken]] | None = None
+            with contextlib.suppress(torch.OutOfMemoryError):
+                stopped = self._stopped(active)
+            if stopped is None:
+                self._retreat([slot.prompt for slot in active])
+                active, stopped = [], []
+            self._drop(active, [slot for slot, _ in stopped])
+            if ended or stopped:
+                deliver([spoken for _, spoken in ended + stopped])
 
     def _cancel(self, active: list[Slot], is_cancelled: Callable[[int], bool]) -> None:
         gone = [slot for slot in active if is_cancelled(slot.prompt.id)]
@@ -172,8 +176,11 @@ class DecodeLoop:
             for slot in gone:
                 self._listener.gone(slot.prompt.id)
 
-    def _stopped(self, active: list[Slot], listener: Listener) -> list[tuple[Slot, Spoken]]:
+    def _stopped(self, active: list[Slot]) -> list[tuple[Slot, Spoken]]:
         """The rows of which enough has been heard."""
+        listener = self._listener
+        if listener is None:
+            return []
         due = {slot.prompt.id: torch.cat(slot.blocks) for slot in active if listener.due(slot.prompt.id, slot.frames)}
         enough = listener.enough(due) if due else {}
         stopped = []

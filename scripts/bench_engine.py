@@ -697,7 +697,7 @@ def projection_gtx_1060() -> str:
     for name, talker_millions, extra in (("0.6B", 443.6, 0.0), ("1.7B", 1415.6, 2.1)):
         gigabytes = talker_millions * 2 / 1e3 + 15 * (78.64 + 2.10 + extra) * 4 / 1e3
         step_s = gigabytes / (192 * 0.7)
-        codec_s = 4.96e9 * 70 / 60 / (4.4e12 * 0.4)
+        codec_s = 4.96e9 / (4.4e12 * 0.4)
         speeds = [rows / (step_s + rows * codec_s) / FRAMES_PER_SECOND for rows in (1, 8, 16)]
         lines.append(f"{name}: " + ", ".join(f"B={b} {x:.1f}x" for b, x in zip((1, 8, 16), speeds, strict=True)))
     return "; ".join(lines)

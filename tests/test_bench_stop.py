@@ -14,8 +14,8 @@ from server.engines.qwen.batched import with_loop
 before = list(sys.path)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-import bench_engine
-import bench_stop
+import bench_engine  # noqa: E402  (the path above)
+import bench_stop  # noqa: E402
 
 sys.path[:] = before
 

@@ -58,3 +58,13 @@ def test_both_arms_speak_the_same_lines_and_the_full_one_decodes_all_of_them(
     assert early["stopped"] == 4 and early["again"] == full["again"] == 0
     assert early["decoded"] <= early["frames"] < 0.9 * frames
     assert early["delivered_s"] == pytest.approx(full["delivered_s"], abs=0.1)
+
+
+def test_the_burst_of_the_dummys_first_consonant_is_not_left_with_the_sentence() -> None:
+    """The second Chinese dummy begins with zh: 20 ms of burst and 30 ms of faint hiss, which was taken for a syllable."""
+    draft = bench_stop.Draft24()
+    calibration = bench_stop.Calibration(draft, None)
+    for number in (3, 5, 15, 19):
+        recording = draft.record("雨停了。现在我们去河边走一走。", "Chinese", 7 + 7919 * number, calibration)
+        heard = bench_stop.hear(recording)
+        assert heard.stopped_s is not None and heard.late_s <= 0.01 and heard.early_s <= 0.01

@@ -61,7 +61,7 @@ def test_both_arms_speak_the_same_lines_and_the_full_one_decodes_all_of_them(
 
 
 def test_the_burst_of_the_dummys_first_consonant_is_not_left_with_the_sentence() -> None:
-    """The second Chinese dummy begins with zh: 20 ms of burst and 30 ms of faint hiss, which was taken for a syllable."""
+    """The second Chinese dummy begins with zh, 20 ms of burst and 30 ms of hiss: that was taken for a syllable."""
     draft = bench_stop.Draft24()
     calibration = bench_stop.Calibration(draft, None)
     for number in (3, 5, 15, 19):

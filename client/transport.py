@@ -59,6 +59,8 @@ class WatchedTransport(httpx.AsyncBaseTransport):
         self.stall_s = stall_s
         self.inner = httpx.AsyncHTTPTransport(
             trust_env=False,
+            # A large card wants more lines at a time than httpx's 100 connections; how many, the server says.
+            limits=httpx.Limits(max_connections=None),
             socket_options=list(keepalive_options(sys.platform) if options is None else options),
         )
 

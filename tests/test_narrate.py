@@ -407,3 +407,30 @@ def test_the_connection_really_has_keep_alive_on(server: OddServer) -> None:
             return int(network.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     assert asyncio.run(ask()) != 0
+
+
+def test_as_many_lines_are_under_way_as_a_large_card_wants() -> None:
+    """More than the 100 connections that httpx opens by itself: nobody is answered before all are there."""
+    wanted = 120
+
+    async def all_at_once() -> list[int]:
+        there, everybody = 0, asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal there
+            await reader.readuntil(b"\r\n\r\n")
+            there += 1
+            if there == wanted:
+                everybody.set()
+            await everybody.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        address = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        async with server, httpx.AsyncClient(transport=WatchedTransport(), timeout=20) as client:
+            answers = await asyncio.gather(*(client.get(address) for _ in range(wanted)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(all_at_once()) == [200] * wanted

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import odd_server as odd
 import pytest
 from faulty_proxy import Fault, How, faulty_proxy
@@ -428,7 +429,7 @@ def test_as_many_lines_are_under_way_as_a_large_card_wants() -> None:
             writer.close()
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        address = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server, httpx.AsyncClient(transport=WatchedTransport(), timeout=20) as client:
             answers = await asyncio.gather(*(client.get(address) for _ in range(wanted)))
         return [answer.status_code for answer in answers]

@@ -51,7 +51,7 @@ LEAST_MARGIN = 0.3
 MOST_MISMATCH = 0.5
 """Log of said to expected length of the sentence: from 0.6 to 1.65 times."""
 CONFIDENCE = 0.99
-"""Of 3,780 stopped takes that were reported, every one was cut in the right pause (docs/cutting.md)."""
+"""Of 3,861 stopped takes that were reported, every one was cut in the right pause (docs/cutting.md)."""
 LEAST_SPED, MOST_SLOWED = 0.75, 2.0
 """Of the dummy's pace in its takes; pauses inside it count as slowness."""
 EVERY_S = 0.32

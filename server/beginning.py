@@ -11,6 +11,7 @@ Knows no engine: arrays in, a Cut or nothing out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -115,6 +116,10 @@ class DummyEar:
         self.cut = self._find(samples, sound)
         return self.cut is not None
 
+    def cut_of(self, spoken: Audio) -> Cut | None:
+        """The cut of a take that was stopped by this listener; None for one that went on."""
+        return self.cut if len(spoken.samples) == self.heard_samples else None
+
     def _find(self, samples: Samples, sound: Sound) -> Cut | None:
         span = speech_span(sound)
         if span is None:
@@ -143,15 +148,15 @@ class DummyEar:
             for start, end in inner_pauses(sound)
         )
 
-    @property
+    @cached_property
     def _dummy_s(self) -> float:
         return float(np.median(self.takes.seconds))
 
-    @property
+    @cached_property
     def _text_s(self) -> float:
         return self._dummy_s * spoken_units(self.text) / spoken_units(self.dummy.text)
 
-    @property
+    @cached_property
     def _least_heard_s(self) -> float:
         return LEAST_HEARD_S + shared_beginning(self.text, self.dummy.words) * self._dummy_s
 

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from server import beginning
 from server.audio import Audio
+from server.beginning import CONFIDENCE as STOPPED_CONFIDENCE
 from server.beginning import ear_for
 from server.calibration import Calibration
 from server.checks import take_fault
@@ -111,7 +111,7 @@ class LineTakes:
         known = calibration.takes(self.dummy, line.language) if calibration and settings.cut != "reference" else None
         self._find = cutter(self.text, self.dummy, settings, known)
         # Who wants cuts surer than a stopped take's has everything spoken to its end.
-        self._known = known if settings.early_stop and settings.confidence <= beginning.CONFIDENCE else None
+        self._known = known if settings.early_stop and settings.confidence <= STOPPED_CONFIDENCE else None
         self._ear = ear_for(self.text, self.dummy, self._known)
         self._spoken_s = 0.0
         self._attempt = 0
@@ -141,7 +141,7 @@ class LineTakes:
     def _judge(self, spoken: Audio, seed: int) -> bool:
         """Whether this take may end the search."""
         self._spoken_s += spoken.seconds
-        stopped_at = self._stopped_at(spoken)
+        stopped_at = self._ear.cut_of(spoken) if self._ear is not None else None
         # Of the dummy, a take that was stopped says only a beginning.
         fault = take_fault(spoken, self.padded if stopped_at is None else self.text, self.line.language)
         if fault is not None:
@@ -152,11 +152,6 @@ class LineTakes:
             self._best = (spoken, seed, cut)
         # The reference cannot tell a good cut from a bad one: speaking again would gain nothing.
         return is_good(cut, self.settings.confidence) or self.settings.cut == "reference"
-
-    def _stopped_at(self, spoken: Audio) -> Cut | None:
-        """The cut of a take that was stopped early; None for one that was spoken to its end."""
-        heard_all = self._ear is not None and self._ear.heard_samples == len(spoken.samples)
-        return self._ear.cut if self._ear is not None and heard_all else None
 
     def _delivered(self) -> Take:
         if self._best is None:

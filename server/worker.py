@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 import queue
 import signal
@@ -43,6 +44,7 @@ def main() -> None:
     if PARENT in os.environ:
         die_with_parent(int(os.environ[PARENT]))
     requests, replies = _take_over_stdio()
+    _log_to_stderr()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()
     cancelled: set[int] = set()
@@ -252,6 +254,13 @@ def _take_over_stdio() -> tuple[IO[bytes], IO[bytes]]:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return requests, replies
+
+
+def _log_to_stderr() -> None:
+    """What our modules log, to the parent's log; the libraries' own INFO lines would drown it."""
+    ours = logging.getLogger("server")
+    ours.addHandler(logging.StreamHandler(sys.stderr))
+    ours.setLevel(logging.INFO)
 
 
 def _read_requests(requests: IO[bytes], inbox: queue.Queue[dict[str, Any]], cancelled: set[int]) -> None:

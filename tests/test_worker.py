@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import queue
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,8 @@ from server.suffix import dummy_for, join
 from server.take import TakeSettings
 from server.text import normalise
 from server.worker import Desk, is_beyond_use
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +222,13 @@ class OutOfMemoryError(RuntimeError):
 )
 def test_what_no_engine_survives(error: Exception, beyond: bool) -> None:
     assert is_beyond_use(error) is beyond
+
+
+def test_what_our_modules_log_reaches_the_parents_log_and_libraries_do_not_drown_it() -> None:
+    """The parent reads the worker's standard error; without a handler Python drops INFO lines."""
+    program = (
+        "import logging, server.worker as worker; worker._log_to_stderr();"
+        "logging.getLogger('server.calibration').info('three takes'); logging.getLogger('numba').info('byte flow')"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stderr == "three takes\n" and ran.stdout == ""

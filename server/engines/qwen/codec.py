@@ -203,7 +203,7 @@ class Codec:
         raise AssertionError(kind)  # _modules has seen them all
 
     def _residual(self, module: Any, x: Tensor, piece: _Piece) -> Tensor:
-        """Half of the codec's time is spent here, and half of that on moving memory: nothing is copied needlessly."""
+        """The largest tensors of the codec are here, so nothing is copied needlessly (docs/log.md, 2026-11-27)."""
         tail = int(module.conv1.padding)
         wide = self._with_tails(x, tail, piece)
         self._snake(module.act1, x, wide[:, :, tail:])

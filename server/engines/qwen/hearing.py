@@ -34,10 +34,10 @@ class _Row:
 
     listen: Listen | None
     past: Past
-    first: int
-    """Frames at which the listener is asked for the first time"""
     every: int
+    """Frames between two questions"""
     next: int
+    """Frames at which the next one is due"""
     frames: int = 0
     """decoded"""
     waves: list[Samples] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Hearing:
         if listen is not None:
             rate = self.codec.sample_rate / self.codec.samples_per_frame  # frames a second
             first, every = max(1, math.ceil(listen.first_s * rate)), max(1, round(listen.every_s * rate))
-        self._rows[number] = _Row(listen, self.past, first, every, first)
+        self._rows[number] = _Row(listen, self.past, every, next=first)
 
     def again(self, number: int) -> None:
         """The row begins anew, from its first frame."""

@@ -288,7 +288,7 @@ main.main()
         text=True,
         timeout=60,
     )
-    assert ended.returncode == EXIT_BROKEN
+    assert ended.returncode == EXIT_BROKEN == 42
     assert "without speaking a line" in ended.stderr and "Traceback" not in ended.stderr
 
 

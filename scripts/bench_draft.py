@@ -38,7 +38,7 @@ from server.text import normalise
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE_S = 0.010
-"""Counted as exact, as docs/cutting.md does."""
+"""Counted as exact, as docs/dev/cutting.md does."""
 
 
 def delivered_span(raw: Samples, delivered: Samples, sample_rate: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 The dummy is a third of what is spoken for a usual line, and half for a short one; its first 0.6 s are enough to know
 it by. A take stops only where everything speaks for it: the pause before the dummy, a match as good as the voice's own
 takes have among each other, from the first sound on, and a length that fits the text. Whatever is not sure is spoken
-to its end and cut as ever (server/cut.py). docs/cutting.md has the figures.
+to its end and cut as ever (server/cut.py). docs/dev/cutting.md has the figures.
 
 Knows no engine: arrays in, a Cut or nothing out.
 """
@@ -52,7 +52,7 @@ LEAST_MARGIN = 0.3
 MOST_MISMATCH = 0.5
 """Log of said to expected length of the sentence: from 0.6 to 1.65 times."""
 CONFIDENCE = 0.99
-"""Of 3,861 stopped takes that were reported, every one was cut in the right pause (docs/cutting.md)."""
+"""Of 3,861 stopped takes that were reported, every one was cut in the right pause (docs/dev/cutting.md)."""
 LEAST_SPED, MOST_SLOWED = 0.75, 2.0
 """Of the dummy's pace in its takes; pauses inside it count as slowness."""
 EVERY_S = 0.32

@@ -2,7 +2,7 @@
 
 Knows no engine, no server and no file. The dummy's text and the voice never change, so the dummy, said alone a few
 times (`prepare_takes`), is looked for from the end of the audio backwards (`find_cut`): sound.py listens, match.py
-finds where the dummy would begin, and here the pause is chosen. docs/cutting.md tells the method with a picture and its
+finds where the dummy would begin, and here the pause is chosen. docs/dev/cutting.md tells the method with a picture and its
 figures; scripts/show_cut.py draws one decision, scripts/bench_cut.py scores many.
 """
 
@@ -261,7 +261,7 @@ def _logistic(weights: dict[str, float], features: dict[str, float]) -> float:
 
 
 # Weights of logistic regressions, by scripts/bench_cut.py --fit on one half of the voices and sentences, some with
-# takes of another speaker or garbled takes (docs/cutting.md). Cases with the voice's own takes count eight times.
+# takes of another speaker or garbled takes (docs/dev/cutting.md). Cases with the voice's own takes count eight times.
 PRESENT = {
     "bias": -2.7,  # fitted -1.2; moved to the middle between present (from +4.0) and missing (to -0.9) with own takes
     "match_near_0": 2.6,

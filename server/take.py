@@ -1,7 +1,7 @@
 """One line of a script to finished audio: add the dummy, speak, cut, end with silence. Knows no HTTP and no process.
 
 The dummy sentence is what keeps the ending whole: models stop a little early, and then it is the dummy's ending that
-suffers (the method is the user's own; see docs/cutting.md).
+suffers (the method is the user's own; see docs/dev/cutting.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CUT_VERSION = 2
 """Raised whenever the cut or what follows it changes the sound of a line."""
 
 CONFIDENCE_LIMIT = 0.9
-"""Below it a take is spoken again: refuses 87 % of the wrong cuts for 2 % retakes in plain cases (docs/cutting.md)."""
+"""Below it a take is spoken again: refuses 87 % of the wrong cuts for 2 % retakes in plain cases (docs/dev/cutting.md)."""
 
 UNCALIBRATED_LIMIT = 0.6
 """Without calibration the cut is never surer than 0.7: a higher limit would have every line spoken again."""

@@ -25,7 +25,7 @@ from server.record import Record
 from server.supervisor import Supervisor
 from server.take import TakeSettings
 
-MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
+MONITORING = Path(__file__).parent.parent / "docs" / "dev" / "monitoring"
 SENTENCE = "오늘은 날씨가 참 좋네요."
 WELL_KNOWN = {
     "tts_requests_total",

@@ -1,6 +1,6 @@
 """A run against answers that go wrong: nothing false is written, nothing is given up too early or waited for in vain.
 
-T-numbers: the reliability tests of docs/reliability.md, from the client's side.
+T-numbers: the reliability tests of docs/dev/reliability.md, from the client's side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A night in a minute: scripts/soak.py, shortened. Its own checks are the assertions; see docs/reliability.md."""
+"""A night in a minute: scripts/soak.py, shortened. Its own checks are the assertions; see docs/dev/reliability.md."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Stock decodes the reference's codes and the sentence's together and throws the f
 seconds that is two thirds of the work. The decoder is causal, and what it keeps of the past is little: the keys and
 values of 71 frames in each layer of its transformer, and the last inputs of each of its convolutions. Here both are
 kept (`Past`), so no frame is decoded twice, however small the pieces; the result is that of decoding everything
-together, up to the order of additions (docs/engine.md has the figures).
+together, up to the order of additions (docs/dev/engine.md has the figures).
 
 Knows no text and no batch: which rows are decoded together, and when, is its caller's business.
 """
@@ -203,7 +203,7 @@ class Codec:
         raise AssertionError(kind)  # _modules has seen them all
 
     def _residual(self, module: Any, x: Tensor, piece: _Piece) -> Tensor:
-        """The largest tensors of the codec are here, so nothing is copied needlessly (docs/log.md, 2026-11-27)."""
+        """The largest tensors of the codec are here, so nothing is copied needlessly (docs/dev/log.md, 2026-11-27)."""
         tail = int(module.conv1.padding)
         wide = self._with_tails(x, tail, piece)
         self._snake(module.act1, x, wide[:, :, tail:])

@@ -2,8 +2,8 @@
 
 Knows no engine, no server and no file. The dummy's text and the voice never change, so the dummy, said alone a few
 times (`prepare_takes`), is looked for from the end of the audio backwards (`find_cut`): sound.py listens, match.py
-finds where the dummy would begin, and here the pause is chosen. docs/dev/cutting.md tells the method with a picture and its
-figures; scripts/show_cut.py draws one decision, scripts/bench_cut.py scores many.
+finds where the dummy would begin, and here the pause is chosen. docs/dev/cutting.md tells the method with a picture and
+its figures; scripts/show_cut.py draws one decision, scripts/bench_cut.py scores many.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ CUT_VERSION = 2
 """Raised whenever the cut or what follows it changes the sound of a line."""
 
 CONFIDENCE_LIMIT = 0.9
-"""Below it a take is spoken again: refuses 87 % of the wrong cuts for 2 % retakes in plain cases (docs/dev/cutting.md)."""
+"""Below it a take is spoken again; refuses 87 % of the wrong cuts for 2 % retakes, docs/dev/cutting.md."""
 
 UNCALIBRATED_LIMIT = 0.6
 """Without calibration the cut is never surer than 0.7: a higher limit would have every line spoken again."""

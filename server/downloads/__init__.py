@@ -1,0 +1,1 @@
+"""Files from the network to this disk, whole or not at all."""

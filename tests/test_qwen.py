@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from file_server import COMMIT, Fault, FileServer, file_server
 from tiny_checkpoint import HIDDEN, build
 
 from server.audio import Audio
 from server.contract import LANGUAGES, Code
+from server.downloads.record import read_record
 from server.engines import Engine, EngineSettings, open_engine
 from server.engines.qwen.checkpoint import ascii_id, find_model, missing_files, model_identity
 from server.engines.qwen.frames import FLOOR_FRAMES, FRAMES_PER_SECOND, frame_cap
@@ -385,6 +387,79 @@ def test_a_model_from_the_hubs_cache_opens_without_network_and_is_the_same_voice
     assert "hf download Somebody/Tiny" in refusal(replace(settings, model="Somebody/Tiny"))
 
 
+def as_hub_model(folder: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Its files, and which of them are large files to the hub."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return files, tuple(name for name in files if name.endswith(".safetensors"))
+
+
+@pytest.fixture
+def tiny_hub(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A hub that has the tiny model as Somebody/Tiny; nothing is in the cache of huggingface_hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with file_server() as server:
+        files, large = as_hub_model(tiny_checkpoint)
+        server.put_model("Somebody/Tiny", files, lfs=large)
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
+
+
+def test_a_model_is_downloaded_once_beside_the_voices_and_is_the_same_voice(
+    settings: EngineSettings, tiny_hub: FileServer
+) -> None:
+    said: list[str] = []
+    opened = open_engine(replace(settings, model="Somebody/Tiny"), said.append)
+    assert "downloading the model Somebody/Tiny" in said
+    folder = Path(settings.prompt_dir).parent / "models" / "Somebody--Tiny"
+    record = read_record(folder)
+    assert record is not None and record.revision == COMMIT
+    assert missing_files(folder) == []
+    assert opened.facts.model == "Somebody/Tiny"
+    assert opened.facts.voice == open_engine(settings, silent_announce).facts.voice
+
+    tiny_hub.asked.clear()
+    said.clear()
+    again = open_engine(replace(settings, model="Somebody/Tiny"), said.append)
+    assert again.facts == opened.facts
+    assert tiny_hub.asked == [] and not any("download" in phrase for phrase in said)
+
+
+def test_a_download_that_broke_off_goes_on_and_one_that_changed_is_told(
+    settings: EngineSettings, tiny_hub: FileServer, tmp_path: Path
+) -> None:
+    models, said = tmp_path / "models", list[str]()
+    tiny_hub.faults["/api/models/Somebody/Tiny/revision/main"] = [Fault(status=403)]
+    with pytest.raises(EngineUnusable, match="HF_TOKEN"):
+        find_model("Somebody/Tiny", said.append, models)
+
+    weights = f"/Somebody/Tiny/resolve/{COMMIT}/model.safetensors"
+    tiny_hub.faults[weights] = [Fault(status=404)]
+    with pytest.raises(EngineUnusable, match=r"model\.safetensors"):
+        find_model("Somebody/Tiny", said.append, models)
+    asked = len(tiny_hub.asked)
+    folder = find_model("Somebody/Tiny", said.append, models)
+    assert [each.path for each in tiny_hub.asked[asked:] if "/resolve/" in each.path] == [weights]
+
+    said.clear()
+    (folder / "generation_config.json").write_text("{}")
+    assert find_model("Somebody/Tiny", said.append, models) == folder
+    assert said == [f"changed since the download, used as they are now: generation_config.json in {folder}"]
+    (folder / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(EngineUnusable, match=r"not the published files any more: model\.safetensors"):
+        find_model("Somebody/Tiny", said.append, models)
+    (folder / "model.safetensors").unlink()
+    assert find_model("Somebody/Tiny", said.append, models) == folder
+
+
+def test_a_model_put_into_the_models_folder_by_hand_is_used(
+    settings: EngineSettings, tiny_checkpoint: Path, tiny_hub: FileServer, tmp_path: Path
+) -> None:
+    copy_of(tiny_checkpoint, tmp_path / "models" / "Somebody--Tiny")
+    found = find_model("Somebody/Tiny", silent_announce, tmp_path / "models")
+    assert found == tmp_path / "models" / "Somebody--Tiny" and tiny_hub.asked == []
+
+
 def refusal(settings: EngineSettings) -> str:
     with pytest.raises(EngineUnusable) as caught:
         open_engine(settings, silent_announce)
@@ -450,7 +525,7 @@ def test_weights_in_several_files_are_found_by_their_index(tiny_checkpoint: Path
     assert missing_files(folder) == ["model-00002-of-00002.safetensors"]
     (folder / "model-00002-of-00002.safetensors").write_bytes(b"x")
     assert missing_files(folder) == []
-    assert find_model(str(folder), silent_announce) == folder
+    assert find_model(str(folder), silent_announce, tmp_path / "models") == folder
     assert len(model_identity(folder)) == 64
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server.downloads.errors import DownloadFailed, Unreachable
+from server.downloads.record import check_kept
 from server.engines.qwen.imports import one_line
 from server.errors import EngineUnusable
 from server.messages import t
@@ -38,8 +41,18 @@ def ascii_id(model: str) -> str:
     return re.sub(r"[^\x21-\x7e]", "_", name)
 
 
-def find_model(model: str, announce: Callable[[str], None]) -> Path:
-    """The folder of this model, complete; downloads it once if MODEL is a hub name.
+def models_folder(prompt_dir: str) -> Path:
+    """Where models are downloaded to: beside the prepared voices, on the drive and in the folder that hold them."""
+    return (Path(prompt_dir).expanduser().resolve().parent if prompt_dir else Path.cwd()) / "models"
+
+
+def downloaded_folder(model: str, models: Path) -> Path:
+    """Its `downloaded.json` (server/downloads/record.py) names the revision."""
+    return models / model.replace("/", "--")
+
+
+def find_model(model: str, announce: Callable[[str], None], models: Path) -> Path:
+    """The folder of this model, complete; downloads it once, into a folder in `models`, if MODEL is a hub name.
 
     Raises EngineUnusable.
     """
@@ -47,7 +60,7 @@ def find_model(model: str, announce: Callable[[str], None]) -> Path:
         folder = Path(model).expanduser().resolve()
         _refuse_incomplete(folder)
     elif re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model, re.ASCII):
-        folder = _from_hub(model, announce)
+        folder = _from_hub(model, announce, models)
     else:
         raise EngineUnusable(
             t(
@@ -124,9 +137,11 @@ def _refuse_other_kinds(model: str, folder: Path) -> None:
         )
 
 
-def _from_hub(model: str, announce: Callable[[str], None]) -> Path:
-    """The model's snapshot on this disk. The network is asked only when it is not whole: a voice stays what it was."""
+def _from_hub(model: str, announce: Callable[[str], None], models: Path) -> Path:
+    """The model's files on this disk. The network is asked only when they are not whole: a voice stays what it was."""
     from huggingface_hub import snapshot_download
+
+    from server.downloads.hub import download_model, read_hub
 
     try:
         kept = Path(snapshot_download(model, local_files_only=True))
@@ -134,17 +149,52 @@ def _from_hub(model: str, announce: Callable[[str], None]) -> Path:
             return kept
     except (OSError, ValueError):  # never downloaded, or not a hub name
         pass
+    folder = downloaded_folder(model, models)
+    if _is_kept(folder, announce):
+        return folder
     announce(t("downloading the model {model}", model=model))
     try:
-        folder = Path(snapshot_download(model))
-    # OSError: no network, no such model, offline mode; ValueError: not a name; RuntimeError: the transfer broke off.
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _not_downloaded(model, one_line(error)) from error
-    # Without network the hub's client is content with half a snapshot.
-    missing = missing_files(folder)
-    if missing:
+        # Not by huggingface_hub: 0.36.2 can die on Windows while it probes for symlinks (huggingface_hub#4915).
+        download_model(read_hub(os.environ), model, folder, announce)
+    except Unreachable as error:
+        raise _not_downloaded(model, error.reason) from error
+    except DownloadFailed as error:
+        raise EngineUnusable(str(error)) from error
+    if missing := missing_files(folder):
         raise _not_downloaded(model, ", ".join(missing))
     return folder
+
+
+def _is_kept(folder: Path, announce: Callable[[str], None]) -> bool:
+    """Whether a whole model lies here, downloaded earlier or put here by hand.
+
+    Raises EngineUnusable when a file is not the published one.
+    """
+    try:
+        kept = check_kept(folder, announce)
+    except OSError as error:
+        raise EngineUnusable(
+            t("The model folder {folder} cannot be read ({reason}).", folder=str(folder), reason=one_line(error))
+        ) from error
+    if kept.damaged:
+        raise EngineUnusable(
+            t(
+                "In the model folder {folder} these are not the published files any more: {files}. Delete them, and "
+                "the next start downloads them again. A model of your own belongs into another folder: name it with "
+                "MODEL.",
+                folder=str(folder),
+                files=", ".join(kept.damaged),
+            )
+        )
+    if kept.changed:
+        announce(
+            t(
+                "changed since the download, used as they are now: {files} in {folder}",
+                files=", ".join(kept.changed),
+                folder=str(folder),
+            )
+        )
+    return not kept.missing and not missing_files(folder)
 
 
 def _not_downloaded(model: str, reason: str) -> EngineUnusable:

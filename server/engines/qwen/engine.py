@@ -20,7 +20,7 @@ from server.audio import Audio, Samples
 from server.contract import LANGUAGES, Code
 from server.engines import Announce, EngineFacts, EngineSettings
 from server.engines.qwen.card import read_build, read_card
-from server.engines.qwen.checkpoint import ascii_id, find_model, model_identity
+from server.engines.qwen.checkpoint import ascii_id, find_model, model_identity, models_folder
 from server.engines.qwen.frames import frame_cap
 from server.engines.qwen.imports import one_line
 from server.engines.qwen.mixed import split_precision
@@ -66,7 +66,7 @@ class QwenEngine:
         announce(precision.reason)
         # Before the model, which takes a minute: a missing text or clip is told at once.
         ref_text, clip = clean_ref_text(settings.ref_text), prepare_clip(settings.ref_audio)
-        folder = find_model(settings.model, announce)
+        folder = find_model(settings.model, announce, models_folder(settings.prompt_dir))
         version = importlib.metadata.version("qwen-tts")
         key = prompt_key(Path(settings.ref_audio).expanduser().read_bytes(), ref_text, model_identity(folder), version)
         announce(t("loading the model"))

@@ -13,15 +13,19 @@ from typing import Annotated, Any
 
 import typer
 
-from client import commands
+from client.commands.resume import resume_options, resume_runs
+from client.commands.run import run_script
+from client.commands.say import SayOptions, say_sentence
+from client.commands.split import show_split
+from client.commands.status import show_status
 from client.errors import ClientError
-from client.names import NameRefused
-from client.runs import UnfinishedRun
-from client.script import ScriptError
+from client.run.options import RunOptions
+from client.run.unfinished import UnfinishedRun
 from client.settings import ClientSettings, load_client_settings
-from server import console
-from server.contract import MAX_SEED
-from server.messages import t
+from server.contract.http import MAX_SEED
+from server.script.errors import NameRefused, ScriptError
+from server.terminal import console
+from server.terminal.messages import t
 
 KNOWN_ERRORS: tuple[type[Exception], ...] = (ClientError, ScriptError, NameRefused)
 
@@ -92,7 +96,7 @@ def build() -> typer.Typer:
     ) -> int:
         del lang
         settings = load_client_settings(os.environ, Path.cwd(), server, key, output)
-        options = commands.RunOptions(
+        options = RunOptions(
             script=script,
             project=project,
             language=language,
@@ -109,7 +113,7 @@ def build() -> typer.Typer:
             server=server,
             local=local,
         )
-        return _with_server(settings, local, draft, lambda there, alive: commands.run(there, options, alive))
+        return _with_server(settings, local, draft, lambda there, alive: run_script(there, options, alive))
 
     @app.command(help=t("Show what 'run' would make: numbers, file names, sentences, times. Asks nothing of a server."))
     def split(
@@ -119,7 +123,7 @@ def build() -> typer.Typer:
         lang: Annotated[str, lang_option] = "",
     ) -> int:
         del lang
-        return commands.split(script, language, json)
+        return show_split(script, language, json)
 
     @app.command(help=t("Speak one sentence and play it."))
     def say(
@@ -140,8 +144,8 @@ def build() -> typer.Typer:
     ) -> int:
         del lang
         settings = load_client_settings(os.environ, Path.cwd(), server, key)
-        options = commands.SayOptions(text, language, draft, seed, out)
-        return _with_server(settings, local, draft, lambda there, alive: commands.say(there, options, alive))
+        options = SayOptions(text, language, draft, seed, out)
+        return _with_server(settings, local, draft, lambda there, alive: say_sentence(there, options, alive))
 
     @app.command(help=t("Show what a project folder holds and what is missing."))
     def status(
@@ -153,7 +157,7 @@ def build() -> typer.Typer:
         lang: Annotated[str, lang_option] = "",
     ) -> int:
         del lang
-        return commands.status(load_client_settings(os.environ, Path.cwd(), output=output), folder, json)
+        return show_status(load_client_settings(os.environ, Path.cwd(), output=output), folder, json)
 
     @app.command(help=t("Finish what is unfinished, of all projects: after a restart of this PC, for one."))
     def resume(
@@ -168,12 +172,12 @@ def build() -> typer.Typer:
             settings = load_client_settings(
                 os.environ, unfinished.typed_in, unfinished.server, key, str(unfinished.output)
             )
-            options = commands.resume_options(unfinished, json, again_command())
+            options = resume_options(unfinished, json, again_command())
             return _with_server(
-                settings, unfinished.local, unfinished.draft, lambda there, alive: commands.run(there, options, alive)
+                settings, unfinished.local, unfinished.draft, lambda there, alive: run_script(there, options, alive)
             )
 
-        return commands.resume(again, KNOWN_ERRORS, everything)
+        return resume_runs(again, KNOWN_ERRORS, everything)
 
     return app
 
@@ -184,7 +188,7 @@ def _with_server(
     """Runs the command against the configured server, or against one that lives as long as the command."""
     if not local:
         return command(settings, lambda: None)
-    from client.local import died_sentence, local_server, wait_until_listening
+    from client.voice_server.local import died_sentence, local_server, wait_until_listening
 
     # A name that nobody can guess: in a shared folder for temporary files somebody could lay a link there.
     handle, name = tempfile.mkstemp(prefix="narrate-server-", suffix=".log")

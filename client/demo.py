@@ -7,13 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from client import commands
 from client.cli import KNOWN_ERRORS
-from client.local import died_sentence, local_server, wait_until_listening
+from client.commands.run import run_script
+from client.run.options import RunOptions
 from client.settings import ClientSettings, load_client_settings
-from server.console import EXIT_OK, complain, prepare, say
-from server.envfile import PROJECT_ROOT
-from server.messages import t
+from client.voice_server.local import died_sentence, local_server, wait_until_listening
+from server.terminal.console import EXIT_OK, complain, prepare, say
+from server.terminal.envfile import PROJECT_ROOT
+from server.terminal.messages import t
 
 SAMPLES = (("sample_ko.txt", "데모_한국어"), ("sample_en.md", "demo_english"))
 
@@ -32,7 +33,7 @@ def main() -> int:
             own = ClientSettings(server.address, server.key, settings.output)
             for name, project in SAMPLES:
                 say("\n" + t("Narrating the sample {script}", script=name))
-                code = commands.run(own, sample_options(name, project), lambda: died_sentence(server, log))
+                code = run_script(own, sample_options(name, project), lambda: died_sentence(server, log))
                 if code != EXIT_OK:
                     return code
     say("\n" + t("The server has been stopped. Listen to the WAV files, or drag a folder into your video editor."))
@@ -40,8 +41,8 @@ def main() -> int:
     return EXIT_OK
 
 
-def sample_options(name: str, project: str) -> commands.RunOptions:
-    return commands.RunOptions(
+def sample_options(name: str, project: str) -> RunOptions:
+    return RunOptions(
         script=PROJECT_ROOT / "samples" / name,
         project=project,
         language="",

@@ -16,7 +16,7 @@ ClientError            the command cannot go on
     +-- LineLost       the connection broke at this line again and again
     +-- TakeRejected   this take is no good; another seed may be
     +-- NotAServer     something else answers at that address
-client.script.ScriptError and client.names.NameRefused stand beside these.
+server.script.errors.ScriptError and NameRefused stand beside these.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from client.errors import ClientError
-from server.contract import DEFAULT_PORT
-from server.envfile import find_env_file, read_env_file
-from server.messages import t
+from server.contract.http import DEFAULT_PORT
+from server.terminal.envfile import find_env_file, read_env_file
+from server.terminal.messages import t
 
 DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
 NAMES = ("NARRATE_SERVER", "NARRATE_KEY", "NARRATE_OUTPUT")

@@ -3,7 +3,7 @@
     python scripts/messages.py          add new sentences to messages.po (untranslated), drop unused ones, compile
     python scripts/messages.py --check  change nothing; exit code 1 and a list if something is missing
 
-Sentences are the literals in t("...") and in mark("...") (imported as _) of server/ and client/, and typer's own words.
+Sentences are the literals in t("...") and in N_("...") of server/ and client/, and typer's own words.
 Needs Babel (the extra `test`).
 """
 
@@ -23,9 +23,9 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parent.parent
-PO = ROOT / "server/locale/ko/LC_MESSAGES/messages.po"
+PO = ROOT / "server/terminal/locale/ko/LC_MESSAGES/messages.po"
 MO = PO.with_suffix(".mo")
-KEYWORDS = {"t": None, "_": None, "mark": None}
+KEYWORDS = {"t": None, "_": None, "N_": None}
 PLACE = re.compile(r"{[^{}]*}")
 
 

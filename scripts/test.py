@@ -10,12 +10,12 @@ import environment
 import torch_build
 
 # Each process loads a tiny model of its own and starts its own servers.
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 
 
 def pytest_words(argv: "list[str]", cores: int) -> "list[str]":
     """What the person gave, else all tests on every core; a file's tests stay together, and so do their servers."""
-    return argv or ["-n", str(max(1, min(MOST_WORKERS, cores))), "--dist", "loadfile"]
+    return argv or ["-n", str(max(1, min(MAX_WORKERS, cores))), "--dist", "loadfile"]
 
 
 def added_variables(environ: "dict[str, str]") -> "dict[str, str]":

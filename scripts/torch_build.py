@@ -21,7 +21,7 @@ INDEX = "https://download.pytorch.org/whl/"
 CUDA_126 = ((5, 0), (9, 0))
 CUDA_130_FROM = (10, 0)
 # The oldest drivers that can run each line of CUDA: 525 for 12.x, 580 for 13.x.
-OLDEST_DRIVER = {"cu126": 525, "cu130": 580}
+MIN_DRIVER = {"cu126": 525, "cu130": 580}
 
 SENTENCES = {
     "cu126": (
@@ -156,7 +156,7 @@ def _cuda(build: str, reason: Sentence) -> TorchChoice:
 
 def driver_problem(choice: TorchChoice, driver: str) -> "Sentence | None":
     """What to say of a driver that is too old for the chosen build."""
-    needed = OLDEST_DRIVER.get(choice.spec.partition("+")[2])
+    needed = MIN_DRIVER.get(choice.spec.partition("+")[2])
     major = driver.split(".")[0]
     if needed is None or not major.isdigit() or int(major) >= needed:
         return None

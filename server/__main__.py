@@ -1,65 +1,22 @@
 """voice-server: serve, doctor, init. Reads settings and hands over."""
 
 # No `from __future__ import annotations` here: typer reads the annotations, whose texts are made in build().
-import contextlib
-import importlib.util
 import os
-import socket
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
-import uvicorn
-from fastapi import FastAPI
 
-from server import console
-from server.app import create_app
-from server.console import complain, say
-from server.doctor import report
-from server.engines import EngineFacts
+from server.commands.doctor import report
+from server.commands.init import ask_and_write
+from server.commands.serve import run_server, settings_must_hold
 from server.errors import SettingsError
-from server.limits import KEEP_ALIVE_S, PatientProtocol
-from server.logs import start_logging
-from server.messages import current_language, t
-from server.settings import (
-    EngineChoice,
-    Loaded,
-    Settings,
-    check_door,
-    check_tls,
-    choose_engine,
-    engine_settings,
-    load_settings,
-    take_settings,
-)
-from server.setup import ask_and_write
-from server.supervisor import Supervisor
+from server.settings import load_settings
+from server.terminal import console
+from server.terminal.messages import t
 
 CLIENT_NAMES = ("NARRATE_SERVER", "NARRATE_KEY", "NARRATE_OUTPUT")
-
-# Exit codes of `serve`, for whatever starts it again.
-EXIT_SETTINGS = 40
-"""A setting is wrong: starting again would end the same way."""
-EXIT_UNUSABLE = 41
-"""The port is taken or the engine cannot work here, now: starting again later may help."""
-EXIT_BROKEN = 42
-"""The engine's process died again and again."""
-
-DRAIN_LIMIT_S = 60.0
-"""How long a stop waits for what is being spoken."""
-LAST_ANSWERS_S = 10
-"""How long connections may then take to carry their answers away."""
-
-
-class CannotServe(SettingsError):
-    def __init__(self, sentence: str, exit_code: int) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
 
 
 def main() -> None:
@@ -119,161 +76,6 @@ def build() -> typer.Typer:
         return ask_and_write(Path.cwd(), force=force, ref_audio=ref_audio, ref_text=ref_text, lan=lan)
 
     return app
-
-
-def draft_installed() -> bool:
-    return importlib.util.find_spec("espeakng_loader") is not None
-
-
-@contextlib.contextmanager
-def settings_must_hold() -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as error:
-        raise CannotServe(str(error), EXIT_SETTINGS) from error
-
-
-class DrainingServer(uvicorn.Server):
-    """Stops in two steps: what runs is finished while the door stays open and says 503, then the door closes.
-
-    uvicorn's own way closes the door first, so that clients see a refused connection, and ends by the signal, so that
-    nothing can be said any more.
-    """
-
-    def __init__(self, config: uvicorn.Config, supervisor: Supervisor, limit_s: float = DRAIN_LIMIT_S) -> None:
-        super().__init__(config)
-        self.supervisor = supervisor
-        self.limit_s = limit_s
-        self.asked_to_stop = False
-        self._until: float | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Of SIGINT, SIGTERM and Windows' break; the second one ends at once, and with it the worker's input."""
-        if self.asked_to_stop:
-            os._exit(console.EXIT_INTERRUPTED)
-        self.asked_to_stop = True
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
-        if await super().on_tick(counter):
-            return True
-        if not self.asked_to_stop:
-            return False
-        if self._until is None:
-            self._until = time.monotonic() + self.limit_s
-            say(t("Stopping: the sentences that are being spoken are finished. Ctrl-C again stops at once."))
-            self.supervisor.drain()
-        return not self.supervisor.running or time.monotonic() > self._until
-
-
-def run_server(loaded: Loaded, attached: bool = False) -> int:
-    """Serves until it is told to stop. Raises CannotServe.
-
-    attached: stop too when standard input ends, as it does with the program that started this one, however that ends.
-    """
-    settings = loaded.settings
-    for warning in loaded.warnings:
-        complain(t("Note: {sentence}", sentence=warning))
-    with settings_must_hold():
-        check_door(settings)
-        choice = choose_engine(settings, draft_installed())
-        takes = take_settings(settings)
-        with_tls = check_tls(settings)
-    sock = listen(settings)
-    if problem := start_logging(loaded.log_file(attached), [settings.api_key.get_secret_value()]):
-        complain(t("Note: {sentence}", sentence=problem))
-    _say_start(settings, choice, with_tls)
-    supervisor = Supervisor(
-        engine=engine_settings(settings, choice.engine),
-        take=takes,
-        reader=current_language(),
-        queue_limit=settings.queue_limit,
-        idle_minutes=settings.idle_minutes,
-        environment=loaded.passed_on,
-        on_step=lambda step: say("  " + step),
-        on_ready=_say_ready,
-    )
-    server = DrainingServer(server_config(create_app(settings, supervisor), settings), supervisor)
-    ending: list[str] = []
-
-    def stop_because(sentence: str) -> None:
-        ending.append(sentence)
-        server.should_exit = True
-
-    def stop_with_stdin() -> None:
-        # Not sys.stdin: a thread that waits in it keeps its lock, and the interpreter aborts over that at its end.
-        while os.read(0, 4096):
-            pass
-        server.should_exit = True
-
-    supervisor.on_unusable = stop_because
-    if attached:
-        threading.Thread(target=stop_with_stdin, daemon=True).start()
-    server.run(sockets=[sock])
-    if ending:
-        raise CannotServe(ending[0], EXIT_BROKEN if supervisor.broken else EXIT_UNUSABLE)
-    say(t("The server has stopped."))
-    return 0
-
-
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    # uvicorn's own lines are for developers; what a narrator should know is said here.
-    return uvicorn.Config(
-        app,
-        http=PatientProtocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        timeout_keep_alive=round(KEEP_ALIVE_S),
-        timeout_graceful_shutdown=LAST_ANSWERS_S,
-        ssl_certfile=settings.tls_cert or None,
-        ssl_keyfile=settings.tls_key or None,
-    )
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The listening socket, made first: a taken port is found before a model is loaded.
-
-    Raises CannotServe naming address and port.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # The protocol is named: asyncio switches Nagle's algorithm off only where it sees TCP, and with it on, every answer
-    # on a kept connection came 40 ms late.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if sys.platform != "win32":  # there the option would let two programs share one port
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((settings.host, settings.port))
-        sock.listen(128)
-    except OSError as error:
-        sock.close()
-        raise CannotServe(
-            t(
-                "The server cannot listen at {host}:{port} ({reason}). Most often another program, perhaps another "
-                "voice-server, uses the port: stop it, or set another PORT in .env.",
-                host=settings.host,
-                port=settings.port,
-                reason=error.strerror or error,
-            ),
-            EXIT_UNUSABLE,
-        ) from error
-    return sock
-
-
-def _say_start(settings: Settings, choice: EngineChoice, with_tls: bool) -> None:
-    say(t("Engine: {engine} ({reason}).", engine=choice.engine, reason=choice.reason))
-    scheme = "https" if with_tls else "http"
-    say(t("Listening at {scheme}://{host}:{port}", scheme=scheme, host=settings.host, port=settings.port))
-    say(t("Loading the engine ..."))
-
-
-def _say_ready(facts: EngineFacts) -> None:
-    if facts.draft:
-        say(t("DRAFT speech: a robot voice to try things out, not your voice."))
-    say(t("Device: {device}, {dtype}. {reason}", device=facts.device, dtype=facts.dtype, reason=facts.reason))
-    say(t("Ready. Stop with Ctrl-C."))
 
 
 if __name__ == "__main__":

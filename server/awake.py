@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from server.messages import t
+from server.terminal.messages import t
 
 log = logging.getLogger("server.awake")
 

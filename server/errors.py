@@ -1,6 +1,6 @@
 """The server's exceptions: each carries a code for machines and the parameters of its sentence.
 
-NarratorError           code and params; app.py turns it into a status and a sentence
+NarratorError           code and params; http/error_answers.py turns it into a status and a sentence
 +-- TextRefused         the text cannot be spoken by anybody (422)
 +-- TakeFailed          this take is no good; another seed may be (retaken, then 500)
 +-- Unavailable         not now (503)
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.contract import SENTENCES, Code
-from server.messages import t
+from server.contract.codes import SENTENCES, ErrorCode
+from server.terminal.messages import t
 
 
 class NarratorError(Exception):
-    def __init__(self, code: Code, /, **params: Any) -> None:
+    def __init__(self, code: ErrorCode, /, **params: Any) -> None:
         self.code = code
         self.params = params
         super().__init__(code.value)
@@ -35,12 +35,12 @@ class TakeFailed(NarratorError):
 
     def __init__(self, reason: str) -> None:
         """reason: a short English phrase such as `frame cap of 75 reached`."""
-        super().__init__(Code.TAKE_FAILED, takes=1, reason=reason)
+        super().__init__(ErrorCode.TAKE_FAILED, takes=1, reason=reason)
         self.reason = reason
 
 
 class Unavailable(NarratorError):
-    def __init__(self, code: Code, retry_after: int, /, **params: Any) -> None:
+    def __init__(self, code: ErrorCode, retry_after: int, /, **params: Any) -> None:
         """retry_after: seconds after which asking again makes sense."""
         super().__init__(code, **params)
         self.retry_after = retry_after

@@ -17,7 +17,7 @@ import filelock
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from server.messages import use_language
+from server.terminal.messages import use_language
 
 # On CI the same examples each time: a new one is found, and mended, where somebody is looking.
 hypothesis_settings.register_profile("ci", derandomize=True)

@@ -10,7 +10,7 @@ DownloadFailed          among others: the folder cannot be written
 
 from __future__ import annotations
 
-from server.messages import t
+from server.terminal.messages import t
 
 
 class DownloadFailed(Exception):

@@ -16,7 +16,7 @@ from server.downloads.answers import Answer, PartNote, Resume, Source, Tries, ju
 from server.downloads.errors import Damaged, DownloadFailed, NoRoom, NotThere, Refused, Unreachable, one_line
 from server.downloads.part import Fetched, Part
 from server.downloads.progress import megabytes
-from server.messages import t
+from server.terminal.messages import t
 
 USER_AGENT = "overnight-narrator"
 

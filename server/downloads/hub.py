@@ -36,7 +36,7 @@ from server.downloads.fetch import (
 from server.downloads.part import sha256_of
 from server.downloads.progress import ProgressLines
 from server.downloads.record import RECORD, FileNote, Look, Record, look, read_record, write_record
-from server.messages import t
+from server.terminal.messages import t
 
 HUB = "https://huggingface.co"
 LISTING_TRIES = 4

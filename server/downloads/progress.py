@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.messages import t
+from server.terminal.messages import t
 
 WINDOW_S = 30.0
 """The speed is that of the last half minute."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from server.downloads.part import sha256_of, write_whole
-from server.messages import t
+from server.terminal.messages import t
 
 RECORD = "downloaded.json"
 SLOW_BYTES = 500_000_000

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.audio import Audio
+from server.audio.samples import Audio
 from server.errors import TakeFailed
 
 
@@ -61,7 +61,7 @@ class EngineFacts:
     """What else changes the sound of a line (sampling, dtype, version of the voices), as one short string."""
 
 
-class Listen(Protocol):
+class StopCondition(Protocol):
     """Somebody who hears a take while it is being spoken, and may stop it."""
 
     @property
@@ -80,14 +80,14 @@ class Listen(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class TakeRequest:
     """One take of one text, as an engine is asked for it."""
 
     text: str
     """Dummy sentence included."""
     language: str
     seed: int
-    listen: Listen | None = None
+    stop: StopCondition | None = None
     """Only an engine that speaks bit by bit asks it."""
 
 
@@ -115,14 +115,14 @@ class BatchEngine(Engine, Protocol):
 
     def speak_rows(
         self,
-        more: Callable[[int], Sequence[tuple[int, Row]]],
+        more: Callable[[int], Sequence[tuple[int, TakeRequest]]],
         deliver: Callable[[int, Audio | TakeFailed], None],
         is_cancelled: Callable[[int], bool],
     ) -> None:
         """Speaks until no row is left and `more` has none.
 
         more(free): up to that many (id, Row) to begin with now. deliver(id, take): called as soon as a row has ended,
-        or its `listen` has heard enough: then the take is what `listen` had heard. One row's failure is its own. Rows
+        or its `stop` has heard enough: then the take is what `stop` had heard. One row's failure is its own. Rows
         that is_cancelled names are dropped.
         """
         ...
@@ -138,7 +138,7 @@ def open_engine(settings: EngineSettings, announce: Announce) -> Engine:
     Raises EngineUnusable with a sentence when it cannot work on this machine with these settings.
     """
     if settings.engine == "draft":
-        from server.engines.draft import open_draft
+        from server.engines.draft.engine import open_draft
 
         return open_draft(settings, announce)
     from server.engines.qwen import open_qwen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from server.engines import Announce, Engine, EngineSettings
-from server.messages import t
+from server.terminal.messages import t
 
 
 def open_qwen(settings: EngineSettings, announce: Announce) -> Engine:
@@ -13,8 +13,8 @@ def open_qwen(settings: EngineSettings, announce: Announce) -> Engine:
 
     Raises EngineUnusable with a sentence when that is not possible on this machine with these settings.
     """
-    from server.engines.qwen.checkpoint import is_folder
-    from server.engines.qwen.imports import import_qwen_tts
+    from server.engines.qwen.load.checkpoint import is_folder
+    from server.engines.qwen.load.imports import import_qwen_tts
 
     if is_folder(settings.model):
         # Read once, when huggingface_hub is imported: a model that is on this disk needs no network, and no waiting
@@ -24,9 +24,9 @@ def open_qwen(settings: EngineSettings, announce: Announce) -> Engine:
     import_qwen_tts()
 
     if settings.loop == "stock":
-        from server.engines.qwen.engine import QwenEngine
+        from server.engines.qwen.stock import QwenEngine
 
         return QwenEngine.open(settings, announce)
-    from server.engines.qwen.batched import open_batched
+    from server.engines.qwen.loop.engine import open_batched
 
     return open_batched(settings, announce)

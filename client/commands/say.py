@@ -1,0 +1,109 @@
+"""narrate say: one sentence, spoken and played."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.commands import play
+from client.commands.run import ServerDied
+from client.errors import ClientError, LineRefused
+from client.project import files
+from client.run.options import check_draft, given_language, need_key
+from client.run.patience import Patience, patiently, ready_server
+from client.run.screen import PlainReport
+from client.settings import ClientSettings
+from client.voice_server.api import Speech, VoiceServer
+from client.voice_server.transport import WatchedTransport
+from server.sentences.language import detect_language
+from server.terminal.console import EXIT_OK
+from server.terminal.console import say as say_line
+from server.terminal.messages import t
+
+
+@dataclass(frozen=True)
+class SayOptions:
+    text: str
+    language: str
+    draft: bool
+    seed: int | None
+    out: Path | None
+
+
+def check_out(file: Path) -> None:
+    """Raises ClientError where no file of this name can be written: better before a minute of speaking than after."""
+    if file.is_dir():
+        raise ClientError(
+            t(
+                "{file} is a folder. Give --out the name of a file, such as {example}.",
+                file=file,
+                example=file / "say.wav",
+            )
+        )
+    if not file.parent.is_dir():
+        raise ClientError(
+            t("There is no folder {folder}. Make it first, or give another name to --out.", folder=file.parent)
+        )
+
+
+def say_sentence(settings: ClientSettings, options: SayOptions, gone: ServerDied = lambda: None) -> int:
+    need_key(settings)
+    if options.out is not None:
+        check_out(options.out)
+    language = given_language(options.language) or detect_language(options.text)
+    try:
+        speech, draft = asyncio.run(_speak_once(settings, options, language, gone))
+    except LineRefused as error:  # what was typed is at fault, and not the server
+        raise ClientError(str(error)) from error
+    if draft:
+        say_line(t("This is DRAFT speech, a robot voice: not for publication."))
+    say_line(
+        t(
+            "{seconds} s of speech in {time} s (seed {seed}).",
+            seconds=f"{speech.seconds:.1f}",
+            time=f"{speech.generation_seconds:.1f}",
+            seed=speech.seed,
+        )
+    )
+    if options.out is not None:
+        try:
+            options.out.write_bytes(speech.wav)
+        except OSError as error:
+            raise files.disk_error(error, options.out) from error
+        say_line(t("Saved: {file}", file=options.out.resolve()))
+        return EXIT_OK
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "say.wav"
+        file.write_bytes(speech.wav)
+        if play.play(file):
+            return EXIT_OK
+    raise ClientError(not_played(play.players(sys.platform, shutil.which), play.known_players(sys.platform)))
+
+
+def not_played(tried: Sequence[play.Player], known: Sequence[play.Player]) -> str:
+    """Why nothing was heard. known: empty where the system plays by itself."""
+    if known and not tried:
+        return t(
+            "This PC has no program that plays sound (looked for: {players}). Save it with --out FILE.wav.",
+            players=", ".join(player[0] for player in known),
+        )
+    return t(
+        "This PC could not play the sound (tried: {players}). Is a loudspeaker connected? Save it with --out FILE.wav.",
+        players=", ".join(player[0] for player in tried) or "Windows",
+    )
+
+
+async def _speak_once(
+    settings: ClientSettings, options: SayOptions, language: str, gone: ServerDied
+) -> tuple[Speech, bool]:
+    patience = Patience(PlainReport(sys.stderr), 0.0 if gone() else 120.0, asyncio.Event(), gone_for_good=gone)
+    async with VoiceServer(settings.server, settings.key, WatchedTransport()) as server:
+        health = await ready_server(server, patience)
+        check_draft(health, options.draft)
+        speech = await patiently(lambda: server.speak(options.text, language, options.seed), patience)
+        return speech, health.draft

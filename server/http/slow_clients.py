@@ -1,0 +1,99 @@
+"""Time limits below ASGI: how long a request's head may take, and how a connection is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.contract.codes import ErrorCode
+from server.contract.http import MEDIA_PROBLEM
+from server.http.problems import problem
+
+HEAD_PATIENCE_S = 10.0
+"""From the connection, or a further request's first byte, to the end of the headers."""
+
+LINGER_S = 2.0
+"""How long a body is still read, and thrown away, after its request was answered: closing at once would make the
+client's system drop the answer (a reset overtakes it), and waiting for its end would wait for ever."""
+
+KEEP_ALIVE_S = 15.0
+"""Idle connections are closed after this. Longer than clients keep theirs (httpx: 5 s), or one would now and then be
+closed just as the client sends its next request."""
+
+
+class TimeoutProtocol(H11Protocol):
+    """uvicorn's protocol with an end to its patience: by itself it waits for ever for a request that has begun.
+
+    One timer watches whatever the connection is waiting for; it is not set back by single bytes.
+    """
+
+    head_patience_s = HEAD_PATIENCE_S
+    linger_s = LINGER_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waits_for = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for("head")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_for("")
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        state = self.conn.their_state
+        if self.transport.is_closing():
+            self._wait_for("")
+        elif state is h11.IDLE and self.conn.trailing_data[0]:
+            self._wait_for("head")
+        elif state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete:
+            self._wait_for("rest of a body that nobody reads")
+        elif state is not h11.IDLE or self._waits_for != "head" or self.cycle is not None:
+            self._wait_for("")
+
+    def _wait_for(self, what: str) -> None:
+        if what == self._waits_for:
+            return
+        self._waits_for = what
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if what:
+            patience_s = self.head_patience_s if what == "head" else self.linger_s
+            self._timer = self.loop.call_later(patience_s, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._waits_for == "head" and self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._refuse(ErrorCode.REQUEST_SLOW, {"seconds": round(self.head_patience_s)})
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """In the form of every other answer. Nothing is answered in the middle of another answer."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(ErrorCode.REQUEST_BROKEN, {})
+        self.transport.close()
+
+    def _refuse(self, code: ErrorCode, params: dict[str, Any]) -> None:
+        refusal = problem(code, params, "")
+        body = refusal.model_dump_json().encode()
+        headers = [
+            (b"content-type", MEDIA_PROBLEM.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        for event in (h11.Response(status_code=refusal.status, headers=headers), h11.Data(data=body)):
+            self.transport.write(self.conn.send(event) or b"")

@@ -1,0 +1,194 @@
+"""One line of a script to finished audio: add the dummy, speak, cut, end with silence. Knows no HTTP and no process.
+
+The dummy sentence is what keeps the ending whole: models stop a little early, and then it is the dummy's ending that
+suffers (the method is the user's own; see docs/dev/cutting.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.audio.samples import Audio
+from server.contract.codes import ErrorCode
+from server.contract.http import MAX_SEED
+from server.cut.dummy_takes import DummyTakes
+from server.cut.find import find_cut
+from server.cut.result import Cut
+from server.cut.trim import finish
+from server.cut.uncalibrated import reference_cut
+from server.engines import EngineFacts, TakeRequest
+from server.errors import NarratorError, TakeFailed
+from server.takes.calibration import Calibration
+from server.takes.checks import take_fault
+from server.takes.dummy import Dummy, dummy_for, join
+from server.takes.early_stop import STOPPED_CONFIDENCE as STOPPED_CONFIDENCE
+from server.takes.early_stop import detector_for
+from server.text.normalise import normalise
+
+CUT_VERSION = 2
+"""Raised whenever the cut or what follows it changes the sound of a line."""
+
+CONFIDENCE_LIMIT = 0.9
+"""Below it a take is spoken again; refuses 87 % of the wrong cuts for 2 % retakes, docs/dev/cutting.md."""
+
+UNCALIBRATED_LIMIT = 0.6
+"""Without calibration the cut is never surer than 0.7: a higher limit would have every line spoken again."""
+
+
+@dataclass(frozen=True)
+class TakeSettings:
+    language: str = "Korean"
+    """The server's own: its dummy is calibrated at start."""
+    dummy_suffix: str = ""
+    """Replaces the language's own dummy sentence."""
+    max_takes: int = 3
+    """How often a sentence is spoken at most."""
+    cut: str = "calibrated"
+    """`calibrated`, or `reference` for the first server's algorithm"""
+    confidence: float = CONFIDENCE_LIMIT
+    head_ms: float = 40.0
+    """Kept before the first sound."""
+    early_stop: bool = True
+    """A take is not spoken to its end once its dummy has surely begun, by an engine that can be stopped."""
+
+
+@dataclass(frozen=True)
+class Line:
+    text: str
+    """As received."""
+    language: str
+    """One of the ten, such as `Korean`."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Take:
+    audio: Audio
+    seed: int
+    takes: int
+    """How many were spoken for it, this one and the failed ones included."""
+    cut: Cut
+    spoken_seconds: float
+    """What the engine has spoken for it: all takes, their dummies included"""
+    doubtful: bool
+    """No take was above the limit; this one is the best of them."""
+
+
+def retake_seed(seed: int, attempt: int) -> int:
+    """The seed of the attempt-th take (0 is the request's own): far apart, and the same every time."""
+    if attempt == 0:
+        return seed
+    digest = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4]) % (MAX_SEED + 1)
+
+
+def stopped_early(cut: Cut) -> bool:
+    """The model ended before the dummy and in the middle of a sound: the very fault that the dummy is there against."""
+    return cut.dummy == "missing" and not cut.decayed
+
+
+def is_good(cut: Cut, limit: float) -> bool:
+    if cut.method == "uncalibrated":
+        limit = min(limit, UNCALIBRATED_LIMIT)
+    return cut.confidence >= limit and not stopped_early(cut)
+
+
+def rank(cut: Cut) -> tuple[bool, float]:
+    """The greater the better."""
+    return (not stopped_early(cut), cut.confidence)
+
+
+class LineTakes:
+    """The takes of one line, from its text to the one that is delivered. Speaks nothing itself.
+
+    `row` is what to speak next; `add` takes what came of it and says when it is enough.
+    """
+
+    def __init__(self, line: Line, settings: TakeSettings, calibration: Calibration | None = None) -> None:
+        """Raises TextRefused."""
+        self.line = line
+        self.settings = settings
+        self.text = normalise(line.text, line.language)
+        self.dummy = dummy_for(line.language, self.text, settings.dummy_suffix)
+        self.padded, _ = join(self.text, self.dummy)
+        known = calibration.takes(self.dummy, line.language) if calibration and settings.cut != "reference" else None
+        self._find = cutter(self.text, self.dummy, settings, known)
+        # Who wants cuts surer than a stopped take's has everything spoken to its end.
+        self._known = known if settings.early_stop and settings.confidence <= STOPPED_CONFIDENCE else None
+        self._ear = detector_for(self.text, self.dummy, self._known)
+        self._spoken_s = 0.0
+        self._attempt = 0
+        self._reasons: list[str] = []
+        self._best: tuple[Audio, int, Cut] | None = None
+
+    def row(self) -> TakeRequest:
+        return TakeRequest(self.padded, self.line.language, retake_seed(self.line.seed, self._attempt), self._ear)
+
+    def add(self, spoken: Audio | TakeFailed) -> Take | None:
+        """The take to deliver; None: speak `row` once more.
+
+        Raises NarratorError(take_failed) when no take could be used at all.
+        """
+        seed = self.row().seed
+        self._attempt += 1
+        enough = False
+        if isinstance(spoken, TakeFailed):
+            self._reasons.append(spoken.reason)
+        else:
+            enough = self._judge(spoken, seed)
+        self._ear = detector_for(self.text, self.dummy, self._known)  # for the next take
+        if not enough and self._attempt < self.settings.max_takes:
+            return None
+        return self._delivered()
+
+    def _judge(self, spoken: Audio, seed: int) -> bool:
+        """Whether this take may end the search."""
+        self._spoken_s += spoken.seconds
+        stopped_at = self._ear.cut_of(spoken) if self._ear is not None else None
+        # Of the dummy, a take that was stopped says only a beginning.
+        fault = take_fault(spoken, self.padded if stopped_at is None else self.text, self.line.language)
+        if fault is not None:
+            self._reasons.append(fault)
+            return False
+        cut = stopped_at or self._find(spoken)
+        if self._best is None or rank(cut) > rank(self._best[2]):
+            self._best = (spoken, seed, cut)
+        # The reference cannot tell a good cut from a bad one: speaking again would gain nothing.
+        return is_good(cut, self.settings.confidence) or self.settings.cut == "reference"
+
+    def _delivered(self) -> Take:
+        if self._best is None:
+            reason = "; ".join(dict.fromkeys(self._reasons))
+            raise NarratorError(ErrorCode.TAKE_FAILED, takes=self._attempt, reason=reason)
+        spoken, seed, cut = self._best
+        finished = finish(spoken.samples, cut, spoken.sample_rate, head_ms=self.settings.head_ms)
+        return Take(
+            Audio(finished, spoken.sample_rate),
+            seed,
+            self._attempt,
+            cut,
+            spoken_seconds=self._spoken_s,
+            doubtful=self.settings.cut != "reference" and not is_good(cut, self.settings.confidence),
+        )
+
+
+def cutter(text: str, dummy: Dummy, settings: TakeSettings, takes: DummyTakes | None) -> Callable[[Audio], Cut]:
+    """The cut as the settings want it."""
+    if settings.cut == "reference":
+        return lambda spoken: reference_cut(spoken.samples, spoken.sample_rate, text, dummy.text)
+    return lambda spoken: find_cut(spoken.samples, spoken.sample_rate, text, dummy.text, takes)
+
+
+def sound_fingerprint(facts: EngineFacts, settings: TakeSettings) -> str:
+    """Whatever changes how a line sounds, beside engine, model and voice: 12 hex digits."""
+    parts = (
+        facts.sound,
+        str(facts.sample_rate),
+        settings.dummy_suffix,
+        settings.cut,
+        str(settings.head_ms),
+        f"cut {CUT_VERSION}",
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -1,0 +1,175 @@
+"""The reference clip, and the voice clone prompt made from it: made once, kept on disk, keyed by content.
+
+Knows no torch and no model: whoever has the model hands in `make`. A kept prompt is arrays with their provenance in a
+safetensors file (never a pickle), and is believed only after its key, its checksum and its shapes have been checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server.errors import EngineUnusable
+from server.terminal.messages import t
+from server.voices.clip import MAX_CLIP_S, SAMPLE_RATE, TAIL_SECONDS
+
+FORMAT = "voice-prompt 1"
+"""Goes up when the preparation of the clip or the layout of the file changes: kept prompts are then made anew."""
+
+SAMPLES_PER_FRAME = 1920
+
+
+@dataclass(frozen=True)
+class PromptShape:
+    """What a prompt of this model looks like."""
+
+    code_groups: int
+    codebook_size: int
+    speaker_size: int
+
+
+@dataclass(frozen=True)
+class VoicePrompt:
+    codes: npt.NDArray[np.int64]
+    """(frames, code groups): the clip as the codec wrote it"""
+    speaker: npt.NDArray[np.float32]
+    """(speaker size,): the voice as one vector"""
+    ref_text: str
+
+
+def prompt_key(clip_bytes: bytes, ref_text: str, model_identity: str, package_version: str) -> str:
+    """SHA-256 of all that a prompt depends on; its first 16 digits are the voice's fingerprint.
+
+    The file's bytes, not its samples: decoders of MP3 differ in the last bit from one processor to another, and a
+    voice must not change its fingerprint by that.
+    """
+    digest = hashlib.sha256()
+    for part in (FORMAT.encode(), clip_bytes, ref_text.encode(), model_identity.encode(), package_version.encode()):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def fingerprint(key: str) -> str:
+    return key[:16]
+
+
+def prompt_file(folder: Path, key: str) -> Path:
+    return folder / f"{fingerprint(key)}.safetensors"
+
+
+def keep_or_make(
+    folder: Path | None,
+    key: str,
+    shape: PromptShape,
+    model_id: str,
+    make: Callable[[], VoicePrompt],
+    announce: Callable[[str], None],
+) -> VoicePrompt:
+    """The kept prompt of this key, or a new one, kept for the next start.
+
+    folder: where prompts are kept; None keeps nothing.
+    """
+    file = prompt_file(folder, key) if folder is not None else None
+    if file is not None and file.exists():
+        announce(t("reading the voice clone prompt"))
+        try:
+            return read_prompt(file, key, shape)
+        except ValueError as error:
+            announce(t("the kept voice clone prompt is not usable ({error})", error=error))
+    announce(t("making the voice clone prompt"))
+    prompt = make()
+    flaw = find_flaw(prompt, shape)
+    if flaw:
+        raise EngineUnusable(
+            t("No voice can be made from this reference audio ({flaw}). Try another recording.", flaw=flaw)
+        )
+    if file is not None:
+        try:
+            write_prompt(file, prompt, key, model_id)
+        except OSError as error:  # a read-only folder or a full disk costs time at the next start, nothing else
+            announce(t("could not keep the voice clone prompt in {file}: {error}", file=file, error=error))
+    return prompt
+
+
+def read_prompt(file: Path, key: str, shape: PromptShape) -> VoicePrompt:
+    """Raises ValueError, with what is wrong, for a file that is damaged, foreign or of another model."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        # From here on the file's own words: any of its names may be missing, any type may be another.
+        with safe_open(file, framework="numpy") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+            names = set(stored.keys())
+            if metadata.get("format") != FORMAT or names != {"codes", "speaker"}:
+                raise ValueError("not a voice clone prompt of this version")
+            codes, speaker = stored.get_tensor("codes"), stored.get_tensor("speaker")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"unreadable: {error}") from error
+    if metadata.get("key") != key:
+        raise ValueError("made from another clip, text or model")
+    if codes.dtype != np.int64 or speaker.dtype != np.float32:
+        raise ValueError(f"its arrays are {codes.dtype} and {speaker.dtype}")
+    prompt = VoicePrompt(codes, speaker, metadata.get("ref_text", ""))
+    if metadata.get("checksum") != _checksum(prompt):
+        raise ValueError("its checksum differs")
+    flaw = find_flaw(prompt, shape)
+    if flaw:
+        raise ValueError(flaw)
+    return prompt
+
+
+def write_prompt(file: Path, prompt: VoicePrompt, key: str, model_id: str) -> None:
+    """Whole or not at all: written beside, synced, renamed."""
+    from safetensors.numpy import save
+
+    metadata = {
+        "format": FORMAT,
+        "key": key,
+        "fingerprint": fingerprint(key),
+        "model": model_id,
+        "ref_text": prompt.ref_text,
+        "checksum": _checksum(prompt),
+    }
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "codes": np.ascontiguousarray(prompt.codes),
+        "speaker": np.ascontiguousarray(prompt.speaker),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # The process id: two servers that start together must not write into one another's file.
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as out:
+            out.write(save(tensors, metadata=metadata))
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def find_flaw(prompt: VoicePrompt, shape: PromptShape) -> str | None:
+    """What makes this prompt unusable with such a model, in a short phrase; None for a good one."""
+    longest = int((MAX_CLIP_S + TAIL_SECONDS) * SAMPLE_RATE / SAMPLES_PER_FRAME) + 1
+    if prompt.codes.ndim != 2 or prompt.codes.shape[1] != shape.code_groups:
+        return f"codes of shape {prompt.codes.shape}, wanted (frames, {shape.code_groups})"
+    if not 0 < len(prompt.codes) <= longest:
+        return f"{len(prompt.codes)} frames"
+    if prompt.codes.min() < 0 or prompt.codes.max() >= shape.codebook_size:
+        return f"codes outside 0 to {shape.codebook_size - 1}"
+    if prompt.speaker.shape != (shape.speaker_size,):
+        return f"a speaker vector of shape {prompt.speaker.shape}, wanted ({shape.speaker_size},)"
+    if not np.isfinite(prompt.speaker).all():
+        return "a speaker vector that is not finite"
+    return None
+
+
+def _checksum(prompt: VoicePrompt) -> str:
+    content = prompt.codes.tobytes() + prompt.speaker.tobytes() + prompt.ref_text.encode()
+    return hashlib.sha256(content).hexdigest()

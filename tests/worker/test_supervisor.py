@@ -1,0 +1,656 @@
+"""The worker's life, seen from the parent: workers of a few lines stand for the faults that can't be had."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import queue
+import signal
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.contract.codes import ErrorCode
+from server.engines import EngineSettings
+from server.errors import NarratorError, Unavailable
+from server.takes.take import Line, TakeSettings
+from server.worker.deaths import RESTART_DELAYS_S, kind_of_death, restart_delay_s
+from server.worker.frames import read_frame
+from server.worker.process import write_frames
+from server.worker.supervisor import WATCH_S, Phase, Supervisor
+
+LINE = Line("안녕하세요.", "Korean", 1)
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from server.worker.frames import read_frame, write_frame
+requests, replies = sys.stdin.buffer, sys.stdout.buffer
+life = Path(sys.argv[1])
+born = int(life.read_text() or 0) + 1 if life.exists() else 1
+life.write_text(str(born))
+FACTS = dict(engine="draft", model="m", voice="v", sample_rate=8000, device="cpu", dtype="x", reason="r", in_flight=2)
+read_frame(requests)
+def ready():
+    write_frame(replies, {"is": "ready", "facts": FACTS})
+def done(request):
+    write_frame(replies, {"is": "done", "id": request["id"], "seed": request["seed"], "takes": 1,
+        "confidence": 1.0, "dummy": "found", "doubtful": False, "memory_bytes": {"cuda:0": 4_000_000_000},
+        "generation_seconds": 0.1, "audio_seconds": 0.1, "text_sha256": "x"}, b"by worker %d" % born)
+"""
+
+
+def supervisor(tmp_path: Path, body: str, **settings: object) -> Supervisor:
+    file = tmp_path / "worker.py"
+    file.write_text(WORKER + textwrap.dedent(body), "utf-8")
+    command = (sys.executable, str(file), str(tmp_path / "life"))
+    root = str(Path(__file__).parents[2])
+    return Supervisor(
+        EngineSettings("draft"),
+        TakeSettings(),
+        command=command,
+        environment={"PYTHONPATH": root},
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def during(make: Callable[[], Supervisor], what: Callable[[Supervisor], Awaitable[None]]) -> None:
+    async def live() -> None:
+        subject = make()
+        await subject.start()
+        try:
+            await asyncio.wait_for(what(subject), 30)
+        finally:
+            await subject.stop()
+            assert subject._worker is None or subject._worker.process.poll() is not None
+
+    asyncio.run(live())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 what is waited for belongs to the program under test
+        await asyncio.sleep(0.01)
+
+
+async def until_ready(subject: Supervisor) -> None:
+    await until(lambda: subject.ready)
+
+
+HONEST = """
+ready()
+while True:
+    done(read_frame(requests)[0])
+"""
+
+
+def test_lines_are_spoken_in_their_order(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(20)))
+        assert [each.seed for each in spoken] == list(range(20))
+        assert subject.gpu == {"cuda:0": {"memory_bytes": 4_000_000_000}}
+
+    during(lambda: supervisor(tmp_path, HONEST), check)
+
+
+def test_before_the_first_worker_is_ready_speech_is_refused_with_a_time(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is ErrorCode.ENGINE_LOADING
+        assert error.value.retry_after > 0
+
+    during(lambda: supervisor(tmp_path, "time.sleep(30)"), check)
+
+
+def test_a_worker_that_dies_with_a_line_costs_that_line_one_retry(tmp_path: Path) -> None:
+    dies_once = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if born == 1:
+            os._exit(42)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(3)))
+        assert {each.wav for each in spoken} == {b"by worker 2"}
+        assert subject.restarts == 1
+
+    during(lambda: supervisor(tmp_path, dies_once), check)
+
+
+def test_a_line_that_kills_two_workers_is_answered_and_the_next_is_spoken(tmp_path: Path) -> None:
+    poison = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if request["text"] == "poison":
+            os._exit(42)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        bad = asyncio.create_task(subject.speak(Line("poison", "Korean", 1)))
+        good = asyncio.create_task(subject.speak(LINE))
+        with pytest.raises(NarratorError) as error:
+            await bad
+        assert error.value.code is ErrorCode.POISON_INPUT
+        assert (await good).wav == b"by worker 3"
+        assert subject.counts["poison"] == 1
+
+    during(lambda: supervisor(tmp_path, poison), check)
+
+
+def test_in_a_batch_the_line_that_kills_is_found_and_the_others_are_spoken(tmp_path: Path) -> None:
+    """Four lines at once, one of them deadly: first all die together, then each is spoken alone."""
+    poison_in_a_batch = """
+    FACTS["rows"] = 4
+    ready()
+    while True:
+        lines = [read_frame(requests)[0]]
+        if lines[0]["text"] == "poison":
+            os._exit(42)
+        if born == 1:
+            lines += [read_frame(requests)[0] for _ in range(3)]
+        if any(line["text"] == "poison" for line in lines):
+            os._exit(42)
+        for line in lines:
+            done(line)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        texts = ["가", "poison", "나", "다"]
+        answers = await asyncio.gather(
+            *(subject.speak(Line(text, "Korean", 1)) for text in texts), return_exceptions=True
+        )
+        assert [getattr(answer, "code", "spoken") for answer in answers] == [
+            "spoken",
+            ErrorCode.POISON_INPUT,
+            "spoken",
+            "spoken",
+        ]
+        assert subject.restarts == 2
+
+    during(lambda: supervisor(tmp_path, poison_in_a_batch), check)
+
+
+FOUR_ROWS_OF_EIGHT = """
+FACTS["rows"] = 8
+ready()
+while True:
+    lines = [read_frame(requests)[0] for _ in range(4)]
+    for line in lines:
+        done(line)
+"""
+
+
+def test_lines_that_arrive_a_millisecond_apart_are_handed_over_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hand-over has one time for all its lines; at once, there would be four. The real 8 ms could pass between two
+    lines on a machine that stalls.
+    """
+    monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 1.0)
+    monkeypatch.setattr("server.worker.scheduler.MAX_HELD_S", 10.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        asked = []
+        for seed in range(4):
+            # Long and short: a line that does not fit the first in length waited half a second more for its place.
+            asked.append(asyncio.create_task(subject.speak(Line("가" * (1 + 60 * seed), "Korean", seed))))
+            await asyncio.sleep(0.001)
+        jobs = list(subject._jobs.values())
+        assert len(jobs) == 4 and subject.running == 0, "none has left alone"
+        assert [each.seed for each in await asyncio.gather(*asked)] == list(range(4))
+        assert len({job.started for job in jobs}) == 1
+
+    during(lambda: supervisor(tmp_path, FOUR_ROWS_OF_EIGHT), check)
+
+
+class Pipe(io.BytesIO):
+    """A worker's standard input that notes what is written at a time, and is read after it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any, /) -> int:
+        self.pieces.append(bytes(data))
+        return len(data)
+
+
+def test_lines_handed_over_together_reach_the_worker_in_one_piece() -> None:
+    """Written one by one, its engine began with the first alone in two of three bursts."""
+    outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    headers = [{"do": "speak", "id": number} for number in range(12)]
+    for header in (*headers, None):
+        outbox.put(header)
+    pipe = Pipe()
+    write_frames(pipe, outbox)
+    (piece,) = pipe.pieces
+    received = io.BytesIO(piece)
+    assert [read_frame(received)[0] for _ in headers] == headers
+    assert pipe.closed, "which tells the worker to end"
+
+
+def test_a_line_that_stays_alone_is_not_held_until_the_next_look_at_the_watch(tmp_path: Path) -> None:
+    one_of_eight = 'FACTS["rows"] = 8' + HONEST
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        held = []
+        for _ in range(5):
+            asked = asyncio.create_task(subject.speak(LINE))
+            await asyncio.sleep(0)
+            (job,) = subject._jobs.values()
+            await asked
+            held.append(job.started - job.waiting.arrived)
+        assert min(held) < WATCH_S / 2, "the shortest of five: a machine that stalls may hold some of them"
+
+    during(lambda: supervisor(tmp_path, one_of_eight), check)
+
+
+def test_the_worker_is_heard_while_a_line_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers_late = """
+    FACTS["rows"] = 8
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        time.sleep(0.3)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        running = asyncio.create_task(subject.speak(LINE))
+        await until(lambda: subject.running)
+        monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 3600.0)
+        monkeypatch.setattr("server.worker.scheduler.MAX_HELD_S", 3600.0)
+        held = asyncio.create_task(subject.speak(LINE))
+        await running
+        assert subject.queue_depth == 1 and subject.running == 0
+        monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 0.0)
+        await held
+
+    during(lambda: supervisor(tmp_path, answers_late), check)
+
+
+def test_lines_that_are_held_do_not_fill_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have their places: with a short queue and many rows they would be refused while the engine has nothing."""
+    monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 3600.0)
+    monkeypatch.setattr("server.worker.scheduler.MAX_HELD_S", 3600.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        # Eight for the engine, where the last of them ends the wait, and two for the queue.
+        asked = [asyncio.create_task(subject.speak(LINE)) for _ in range(7)]
+        await asyncio.sleep(0.1)
+        assert subject.queue_depth == 7
+        asked += [asyncio.create_task(subject.speak(LINE)) for _ in range(3)]
+        await until(lambda: subject.running == 8)
+        assert subject.queue_depth == 2
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is ErrorCode.QUEUE_FULL
+        for each in asked:
+            each.cancel()
+
+    during(lambda: supervisor(tmp_path, 'FACTS["rows"] = 8\nready()\ntime.sleep(30)', queue_limit=2), check)
+
+
+def test_seconds_that_were_spoken_are_counted_beside_those_that_were_delivered(tmp_path: Path) -> None:
+    """The dummy and every retake are spoken and not delivered; a worker that does not tell adds nothing."""
+    tells = """
+    tell = write_frame
+    def write_frame(stream, header, body=b""):
+        if header.get("seed") == 1:
+            header["spoken_seconds"] = 2.5
+        tell(stream, header, body)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        for seed in (1, 1, 2):
+            await subject.speak(Line("a", "Korean", seed))
+        assert subject.seconds_spoken == pytest.approx(5.0)
+        assert subject.seconds_delivered == pytest.approx(0.3)
+
+    during(lambda: supervisor(tmp_path, textwrap.dedent(tells) + HONEST), check)
+
+
+def test_workers_killed_from_outside_are_not_held_against_a_line(tmp_path: Path) -> None:
+    killed = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if born < 3:
+            os.kill(os.getpid(), 9)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is ErrorCode.WORKER_DIED, "the client may ask again"
+        assert (await subject.speak(LINE)).wav == b"by worker 3"
+        assert subject.counts["poison"] == 0
+
+    during(lambda: supervisor(tmp_path, killed), check)
+
+
+def test_workers_that_die_again_and_again_open_the_breaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.worker.deaths.RESTART_DELAYS_S", (0.0,))
+    told: list[str] = []
+
+    async def check(subject: Supervisor) -> None:
+        await until(lambda: told)
+        assert subject.broken and subject.phase is Phase.UNUSABLE
+        assert "5 times" in told[0]
+        assert (tmp_path / "life").read_text() == "5"
+
+    during(lambda: supervisor(tmp_path, "os._exit(41)", on_unusable=told.append), check)
+
+
+HANGS = """
+ready()
+while True:
+    request = read_frame(requests)[0]
+    if request["text"] == "hang":
+        time.sleep(60)
+    done(request)
+"""
+
+
+def test_a_line_over_its_budget_is_answered_and_its_worker_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.worker.speed.BUDGET_FLOOR_S", 0.5)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        await subject.speak(LINE)  # measured now: the generous first budget is over
+        with pytest.raises(NarratorError) as error:
+            await subject.speak(Line("hang", "Korean", 1))
+        assert error.value.code is ErrorCode.DEADLINE
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+        assert subject.counts["hung"] == 1 and subject.counts["poison"] == 0
+
+    during(lambda: supervisor(tmp_path, HANGS), check)
+
+
+def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -> None:
+    slow = """
+    ready()
+    spoken = Path(sys.argv[1]).with_name("spoken")
+    while True:
+        request = read_frame(requests)[0]
+        if request["do"] != "speak":
+            continue
+        with spoken.open("a") as file:
+            file.write(request["text"])
+        time.sleep(0.3)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        first = asyncio.create_task(subject.speak(Line("가", "Korean", 1)))
+        await asyncio.sleep(0.1)
+        gone = asyncio.create_task(subject.speak(Line("나", "Korean", 1)))
+        last = asyncio.create_task(subject.speak(Line("다", "Korean", 1)))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.gather(first, last)
+        assert (tmp_path / "spoken").read_text() == "가다"
+        assert subject.queue_depth == subject.running == 0
+
+    during(lambda: supervisor(tmp_path, slow), check)
+
+
+def test_a_line_that_waited_too_long_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.worker.speed.UNMEASURED_BUDGET_S", 1.0)
+    monkeypatch.setattr("server.worker.speed.FIRST_GUESS_S_PER_UNIT", 0.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        running = asyncio.create_task(subject.speak(Line("hang", "Korean", 1)))
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr("server.worker.speed.UNMEASURED_BUDGET_S", 30.0)  # the running one may go on
+        with pytest.raises(Unavailable) as error:
+            subject_line = asyncio.create_task(subject.speak(LINE))
+            await asyncio.sleep(0)
+            next(iter(job for job in subject._jobs.values() if job.line is LINE)).deadline = 0.0
+            await subject_line
+        assert error.value.code is ErrorCode.TOO_LATE
+        running.cancel()
+
+    during(lambda: supervisor(tmp_path, HANGS), check)
+
+
+def test_draining_delivers_what_runs_and_refuses_the_rest(tmp_path: Path) -> None:
+    slow = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        time.sleep(0.5)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        running = asyncio.create_task(subject.speak(LINE))
+        await asyncio.sleep(0.2)
+        waiting = asyncio.create_task(subject.speak(LINE))
+        await asyncio.sleep(0)
+        subject.drain()
+        assert not subject.ready
+        for refused in (waiting, asyncio.create_task(subject.speak(LINE))):
+            with pytest.raises(Unavailable) as error:
+                await refused
+            assert error.value.code is ErrorCode.SHUTTING_DOWN
+        assert (await running).wav == b"by worker 1"
+
+    during(lambda: supervisor(tmp_path, slow), check)
+
+
+def test_an_idle_worker_gives_its_memory_back_and_the_next_line_wakes_a_new_one(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert subject._worker is not None
+        first = subject._worker.process
+        await until(lambda: subject.phase is Phase.ASLEEP)
+        assert first.poll() is not None
+        assert subject.ready
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+        assert subject.restarts == 0
+
+    during(lambda: supervisor(tmp_path, HONEST, idle_minutes=0.01), check)
+
+
+def test_a_stuck_worker_that_reads_nothing_does_not_stop_the_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame larger than the pipe's buffer to a stopped worker blocked the loop, and with it the watchdog."""
+    monkeypatch.setattr("server.worker.speed.BUDGET_FLOOR_S", 1.0)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        await subject.speak(LINE)
+        assert subject._worker is not None
+        subject._worker.process.send_signal(signal.SIGSTOP)
+        large = asyncio.create_task(subject.speak(Line("가" + "\u200b" * 100_000, "Korean", 1)))
+        ticks = 0
+        while not large.done():
+            await asyncio.sleep(0.05)
+            ticks += 1
+        with pytest.raises(NarratorError) as error:
+            await large
+        assert error.value.code is ErrorCode.DEADLINE
+        assert ticks > 5, "the loop went on"
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+
+    during(lambda: supervisor(tmp_path, HONEST), check)
+
+
+def test_a_text_with_which_workers_are_killed_for_ever_is_refused_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system kills for memory with signal 9: a client that asks again must not do so all night."""
+    monkeypatch.setattr("server.worker.deaths.MAX_DEATHS_WITHOUT_SPEECH", 100)
+    killed = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if request["text"] == "huge":
+            os.kill(os.getpid(), 9)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        codes = []
+        for _ in range(3):
+            with pytest.raises(NarratorError) as error:
+                await subject.speak(Line("huge", "Korean", 1))
+            codes.append(error.value.code)
+        assert codes == [ErrorCode.WORKER_DIED, ErrorCode.WORKER_DIED, ErrorCode.POISON_INPUT]
+        assert (await subject.speak(LINE)).wav == b"by worker 7"
+
+    during(lambda: supervisor(tmp_path, killed), check)
+
+
+def test_a_load_that_says_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.worker.supervisor.LOAD_SILENCE_S", 0.5)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert (await subject.speak(LINE)).wav == b"by worker 2"
+
+    during(lambda: supervisor(tmp_path, "if born == 1: time.sleep(60)" + HONEST), check)
+
+
+@pytest.mark.parametrize(
+    ("code", "over_budget", "platform", "kind"),
+    [
+        (42, False, "linux", "engine"),
+        (-11, False, "linux", "engine"),
+        (-6, False, "linux", "engine"),
+        (0, False, "linux", "engine"),
+        (-9, False, "linux", "outside"),
+        (-9, True, "linux", "hung"),
+        (1, False, "win32", "outside"),
+        (0xC0000005, False, "win32", "engine"),
+        (1, True, "win32", "hung"),
+    ],
+)
+def test_who_ended_a_worker(code: int, over_budget: bool, platform: str, kind: str) -> None:
+    assert kind_of_death(code, over_budget, platform) == kind
+
+
+def test_an_answer_to_another_request_is_never_delivered(tmp_path: Path) -> None:
+    confused_once = """
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        if born == 1:
+            request["id"] += 1
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert (await subject.speak(LINE)).wav == b"by worker 2", "a confused worker is replaced"
+
+    during(lambda: supervisor(tmp_path, confused_once), check)
+
+
+def test_what_the_worker_refuses_arrives_as_its_code(tmp_path: Path) -> None:
+    refusing = """
+    ready()
+    request = read_frame(requests)[0]
+    write_frame(replies, {"is": "failed", "id": request["id"], "code": "take_failed",
+                          "params": {"takes": 3, "reason": "cap"}})
+    time.sleep(30)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        with pytest.raises(NarratorError) as error:
+            await subject.speak(LINE)
+        assert error.value.code is ErrorCode.TAKE_FAILED and error.value.params["reason"] == "cap"
+
+    during(lambda: supervisor(tmp_path, refusing), check)
+
+
+def test_a_full_queue_says_so(tmp_path: Path) -> None:
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        waiting = [asyncio.create_task(subject.speak(LINE))]
+        await asyncio.sleep(0.2)  # this one is with the worker now
+        waiting += [asyncio.create_task(subject.speak(LINE)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable) as error:
+            await subject.speak(LINE)
+        assert error.value.code is ErrorCode.QUEUE_FULL
+        await subject.stop()
+        for each in waiting:
+            with pytest.raises(Unavailable) as ending:
+                await each
+            assert ending.value.code is ErrorCode.SHUTTING_DOWN
+
+    during(lambda: supervisor(tmp_path, "ready()\ntime.sleep(30)", queue_limit=2), check)
+
+
+def test_an_engine_that_cannot_work_here_is_told_once_and_not_started_again(tmp_path: Path) -> None:
+    unusable = 'write_frame(replies, {"is": "unusable", "sentence": "No card."})'
+    told: list[str] = []
+
+    async def check(subject: Supervisor) -> None:
+        await until(lambda: told)
+        await asyncio.sleep(0.5)
+        assert told == ["No card."]
+        assert subject.phase is Phase.UNUSABLE
+        assert (tmp_path / "life").read_text() == "1"
+
+    during(lambda: supervisor(tmp_path, unusable, on_unusable=told.append), check)
+
+
+def test_a_worker_that_fills_its_standard_error_is_not_stopped_by_it(tmp_path: Path) -> None:
+    noisy = """
+    sys.stderr.write("x" * 2_000_000)
+    ready()
+    while True:
+        request = read_frame(requests)[0]
+        sys.stderr.write("y" * 2_000_000)
+        done(request)
+    """
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+        assert (await subject.speak(LINE)).wav == b"by worker 1"
+
+    during(lambda: supervisor(tmp_path, noisy), check)
+
+
+def test_a_worker_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.worker.process.STOP_PATIENCE_S", 0.3)
+
+    async def check(subject: Supervisor) -> None:
+        await until_ready(subject)
+
+    during(lambda: supervisor(tmp_path, "ready()\nwhile True: time.sleep(30)"), check)
+
+
+def test_restarts_slow_down_while_workers_never_become_ready() -> None:
+    assert [restart_delay_s(failures) for failures in range(8)] == [*RESTART_DELAYS_S, 60.0, 60.0, 60.0]

@@ -274,9 +274,10 @@ def test_the_log_tells_of_a_stop_by_no_fault(tmp_path: Path) -> None:
 def test_an_engine_that_dies_again_and_again_ends_the_server_with_its_own_code(tmp_path: Path) -> None:
     program = """
 import functools, sys
-import server.__main__ as main, server.supervisor as supervisor
-supervisor.RESTART_DELAYS_S = (0.0,)
-main.Supervisor = functools.partial(supervisor.Supervisor, command=(sys.executable, "-c", "raise SystemExit(42)"))
+import server.__main__ as main, server.commands.serve as serve, server.worker.deaths as deaths
+from server.worker.supervisor import Supervisor
+deaths.RESTART_DELAYS_S = (0.0,)
+serve.Supervisor = functools.partial(Supervisor, command=(sys.executable, "-c", "raise SystemExit(42)"))
 sys.argv[1:] = ["serve"]
 main.main()
 """

@@ -81,7 +81,7 @@ def test_a_cp949_console_shows_the_korean_help_whole(module: str, tmp_path: Path
 
 def test_a_fault_of_ours_is_one_line_and_a_traceback_only_with_debug(tmp_path: Path) -> None:
     code = (
-        "import sys, typer; from server import console\n"
+        "import sys, typer; from server.terminal import console\n"
         "def build():\n"
         "    app = typer.Typer()\n"
         "    @app.command()\n"

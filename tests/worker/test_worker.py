@@ -227,7 +227,7 @@ def test_what_no_engine_survives(error: Exception, beyond: bool) -> None:
 def test_what_our_modules_log_reaches_the_parents_log_and_libraries_do_not_drown_it() -> None:
     """The parent reads the worker's standard error; without a handler Python drops INFO lines."""
     program = (
-        "import logging, server.worker as worker; worker._log_to_stderr();"
+        "import logging, server.worker.__main__ as worker; worker._log_to_stderr();"
         "logging.getLogger('server.calibration').info('three takes'); logging.getLogger('numba').info('byte flow')"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -1,6 +1,9 @@
-"""narrate: typer commands. Parse, call, print; every decision is elsewhere."""
+"""narrate: typer commands. Parse, call, print; every decision is elsewhere.
 
-# No `from __future__ import annotations` here: typer reads the annotations, whose texts are made in build().
+Parameters of `run` go into RunOptions by their names (client/run/options.py), so a new one is a parameter and a field.
+"""
+
+# No `from __future__ import annotations` here: typer evaluates the annotations, which use the local names of build().
 import os
 import shlex
 import shutil
@@ -9,17 +12,19 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from client.commands.resume import resume_options, resume_runs
+from client.commands.resume import resume_runs, resumed
 from client.commands.run import run_script
 from client.commands.say import SayOptions, say_sentence
 from client.commands.split import show_split
 from client.commands.status import show_status
 from client.errors import ClientError
+from client.run.night import Invocation
 from client.run.options import RunOptions
+from client.run.patience import ServerDied
 from client.run.unfinished import UnfinishedRun
 from client.settings import ClientSettings, load_client_settings
 from server.contract.http import MAX_SEED
@@ -58,11 +63,12 @@ def build() -> typer.Typer:
         lang: Annotated[str, lang_option] = "",
         debug: Annotated[bool, typer.Option("--debug", help=t("Show tracebacks (may stand anywhere)."))] = False,
     ) -> None:
-        # Both were read from the command line before typer: they decide how its own help looks.
+        # console.run reads both before typer starts: typer's own help depends on them.
         del lang, debug
 
     @app.command(help=t("Make the missing WAV files of a script; run again to go on."))
     def run(
+        context: typer.Context,
         script: Annotated[Path, script_argument],
         project: Annotated[str, typer.Option("--project", "-p", help=t("Name of the project folder."))] = "",
         language: Annotated[str, language_option] = "",
@@ -84,36 +90,19 @@ def build() -> typer.Typer:
                 "--adopt", help=t("The folder's records are lost: take its WAV files for what their names say.")
             ),
         ] = False,
-        wait: Annotated[
+        wait_hours: Annotated[
             float,
             typer.Option("--wait", help=t("Hours to wait for a server that went away.")),
         ] = 10.0,
         server: Annotated[str, server_option] = "",
         key: Annotated[str, key_option] = "",
         output: Annotated[str, output_option] = "",
-        json: Annotated[bool, json_option] = False,
+        as_json: Annotated[bool, json_option] = False,
         lang: Annotated[str, lang_option] = "",
     ) -> int:
-        del lang
-        settings = load_client_settings(os.environ, Path.cwd(), server, key, output)
-        options = RunOptions(
-            script=script,
-            project=project,
-            language=language,
-            draft=draft,
-            new=new,
-            into=into,
-            revoice=revoice,
-            mix=mix,
-            wait_s=wait * 3600,
-            json=json,
-            again=again_command(),
-            adopt=adopt,
-            typed_in=Path.cwd(),
-            server=server,
-            local=local,
-        )
-        return _with_server(settings, local, draft, lambda there, alive: run_script(there, options, alive))
+        options = RunOptions.of(context.params)  # all parameters above but key and lang
+        settings = load_client_settings(os.environ, Path.cwd(), options.server, key, options.output)
+        return _run_with_server(settings, options, Invocation(command_as_typed(), Path.cwd()))
 
     @app.command(help=t("Show what 'run' would make: numbers, file names, sentences, times. Asks nothing of a server."))
     def split(
@@ -145,7 +134,7 @@ def build() -> typer.Typer:
         del lang
         settings = load_client_settings(os.environ, Path.cwd(), server, key)
         options = SayOptions(text, language, draft, seed, out)
-        return _with_server(settings, local, draft, lambda there, alive: say_sentence(there, options, alive))
+        return _with_server(settings, local, draft, lambda there, died: say_sentence(there, options, died))
 
     @app.command(help=t("Show what a project folder holds and what is missing."))
     def status(
@@ -168,32 +157,33 @@ def build() -> typer.Typer:
     ) -> int:
         del lang
 
-        def again(unfinished: UnfinishedRun) -> int:
-            settings = load_client_settings(
-                os.environ, unfinished.typed_in, unfinished.server, key, str(unfinished.output)
-            )
-            options = resume_options(unfinished, json, again_command())
-            return _with_server(
-                settings, unfinished.local, unfinished.draft, lambda there, alive: run_script(there, options, alive)
-            )
+        def resume_one(unfinished: UnfinishedRun) -> int:
+            settings = load_client_settings(os.environ, unfinished.typed_in, unfinished.server, key, unfinished.output)
+            return _run_with_server(settings, *resumed(unfinished, json, command_as_typed()))
 
-        return resume_runs(again, KNOWN_ERRORS, everything)
+        return resume_runs(resume_one, KNOWN_ERRORS, everything)
 
     return app
 
 
+def _run_with_server(settings: ClientSettings, options: RunOptions, invocation: Invocation) -> int:
+    return _with_server(
+        settings, options.local, options.draft, lambda there, died: run_script(there, options, invocation, died)
+    )
+
+
 def _with_server(
-    settings: ClientSettings, local: bool, draft: bool, command: Callable[[ClientSettings, Any], int]
+    settings: ClientSettings, local: bool, draft: bool, command: Callable[[ClientSettings, ServerDied], int]
 ) -> int:
     """Runs the command against the configured server, or against one that lives as long as the command."""
     if not local:
         return command(settings, lambda: None)
     from client.voice_server.local import died_sentence, local_server, wait_until_listening
 
-    # A name that nobody can guess: in a shared folder for temporary files somebody could lay a link there.
+    # A random name: in a shared folder for temporary files, another user could lay a link under one that is known.
     handle, name = tempfile.mkstemp(prefix="narrate-server-", suffix=".log")
     os.close(handle)
-    log, is_told_of = Path(name), False
+    log, log_is_named = Path(name), False
     try:
         with local_server(log, engine="draft" if draft else "") as there:
             wait_until_listening(there, log)
@@ -201,30 +191,30 @@ def _with_server(
             try:
                 return command(own, lambda: died_sentence(there, log))
             finally:
-                is_told_of = there.process.poll() is not None
+                log_is_named = there.process.poll() is not None
     except ClientError as error:
-        is_told_of |= name in str(error)
+        log_is_named |= name in str(error)
         raise
     finally:
-        if not is_told_of:
+        if not log_is_named:
             log.unlink(missing_ok=True)
 
 
 def checked_seed(seed: int | None) -> int | None:
-    """Raises ClientError: of a usage error typer's own reason is not shown."""
+    """Raises ClientError, since the reason inside a typer usage error is never shown."""
     if seed is not None and not 0 <= seed <= MAX_SEED:
         raise ClientError(t("The seed {seed} is not a whole number from 0 to {limit}.", seed=seed, limit=MAX_SEED))
     return seed
 
 
-def again_command() -> str:
-    """This very command, as it would be typed; without what belongs to the first time only, and without the key."""
+def command_as_typed() -> str:
+    """The command that goes on from here: this one, without the key and the options of the first time only."""
     words = [program_as_typed(sys.argv[0], shutil.which), *without_once(sys.argv[1:])]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
 
 
 def program_as_typed(program: str, which: Callable[[str], str | None]) -> str:
-    """`narrate` where a terminal finds it, else its whole path: nobody has to activate an environment."""
+    """`narrate` where a terminal finds it, else its whole path, which works without activating an environment."""
     path = Path(program)
     return str(path) if path.stem == "narrate" and which("narrate") is None else "narrate"
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from client.cli import KNOWN_ERRORS
 from client.commands.run import run_script
+from client.errors import ExitCode
+from client.run.night import Invocation
 from client.run.options import RunOptions
 from client.settings import ClientSettings, load_client_settings
 from client.voice_server.local import died_sentence, local_server, wait_until_listening
-from server.terminal.console import EXIT_OK, complain, prepare, say
+from server.terminal.console import complain, prepare, say
 from server.terminal.envfile import PROJECT_ROOT
 from server.terminal.messages import t
 
@@ -33,28 +35,17 @@ def main() -> int:
             own = ClientSettings(server.address, server.key, settings.output)
             for name, project in SAMPLES:
                 say("\n" + t("Narrating the sample {script}", script=name))
-                code = run_script(own, sample_options(name, project), lambda: died_sentence(server, log))
-                if code != EXIT_OK:
+                code = run_script(
+                    own,
+                    RunOptions(script=PROJECT_ROOT / "samples" / name, project=project, draft=True, wait_hours=1 / 60),
+                    Invocation("python scripts/demo.py"),
+                    lambda: died_sentence(server, log),
+                )
+                if code != ExitCode.OK:
                     return code
     say("\n" + t("The server has been stopped. Listen to the WAV files, or drag a folder into your video editor."))
     say_next()
-    return EXIT_OK
-
-
-def sample_options(name: str, project: str) -> RunOptions:
-    return RunOptions(
-        script=PROJECT_ROOT / "samples" / name,
-        project=project,
-        language="",
-        draft=True,
-        new=False,
-        into=None,
-        revoice=False,
-        mix=False,
-        wait_s=60.0,
-        json=False,
-        again="python scripts/demo.py",
-    )
+    return ExitCode.OK
 
 
 def say_next() -> None:

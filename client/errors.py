@@ -1,11 +1,11 @@
 """The client's exceptions; each one's text is a whole sentence in the reader's language.
 
 ClientError            the command cannot go on
-+-- DraftRefused       the server speaks draft and nobody asked for it
++-- DraftRefused       the server speaks draft and --draft was not given
 +-- VoiceChanged       this folder holds another voice
 +-- FolderBusy         another narrate is at work in this folder
 +-- ScriptReplaced     the file of a remembered run holds another script now
-+-- RecordsLost        a folder holds recordings and nobody knows which sentence each one speaks
++-- RecordsLost        a folder holds recordings and no record of which sentence each one speaks
 +-- DiskUnusable       the folder cannot be written: full, read-only, gone
 |   +-- FileHeld       another program holds a file, and did not let go of it in time
 +-- ServerError        what came back from the server, or did not
@@ -21,23 +21,36 @@ server.script.errors.ScriptError and NameRefused stand beside these.
 
 from __future__ import annotations
 
-EXIT_PARTIAL = 3
-EXIT_SERVER = 4
-EXIT_KEY = 5
-EXIT_VOICE = 6
-EXIT_DISK = 7
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How `narrate` ends. Programs that call it rely on the numbers."""
+
+    OK = 0
+    ERROR = 1
+    """The command could not begin."""
+    USAGE = 2
+    PARTIAL = 3
+    """Some lines failed or are missing."""
+    SERVER = 4
+    KEY = 5
+    VOICE = 6
+    DISK = 7
+    INTERRUPTED = 130
+    """128 and the number of SIGINT, as shells have it."""
 
 
 class ClientError(Exception):
-    exit_code = 1
+    exit_code = ExitCode.ERROR
 
 
 class DraftRefused(ClientError):
-    exit_code = EXIT_VOICE
+    exit_code = ExitCode.VOICE
 
 
 class VoiceChanged(ClientError):
-    exit_code = EXIT_VOICE
+    exit_code = ExitCode.VOICE
 
 
 class FolderBusy(ClientError):
@@ -53,7 +66,7 @@ class ScriptReplaced(ClientError):
 
 
 class DiskUnusable(ClientError):
-    exit_code = EXIT_DISK
+    exit_code = ExitCode.DISK
 
 
 class FileHeld(DiskUnusable):
@@ -61,7 +74,7 @@ class FileHeld(DiskUnusable):
 
 
 class ServerError(ClientError):
-    exit_code = EXIT_SERVER
+    exit_code = ExitCode.SERVER
 
 
 class ServerAway(ServerError):
@@ -75,7 +88,7 @@ class ServerBusy(ServerError):
 
 
 class KeyRefused(ServerError):
-    exit_code = EXIT_KEY
+    exit_code = ExitCode.KEY
 
 
 class LineRefused(ServerError):

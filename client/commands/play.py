@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 Player = tuple[str, ...]
-"""A program with its options; the file's name comes behind it."""
+"""A program with its options; the file's name follows them."""
 
 FFPLAY: Player = ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error")
 SOX: Player = ("play", "-q")
@@ -18,14 +18,14 @@ MAC_PLAYERS: tuple[Player, ...] = (("afplay",), FFPLAY, SOX)
 
 
 def known_players(platform: str) -> tuple[Player, ...]:
-    """In the order in which they are tried. Windows plays by itself."""
+    """The players in the order in which they are tried; none on Windows, which plays WAV files itself."""
     if platform == "win32":
         return ()
     return MAC_PLAYERS if platform == "darwin" else LINUX_PLAYERS
 
 
 def players(platform: str, which: Callable[[str], str | None]) -> tuple[Player, ...]:
-    """Those that this machine has."""
+    """The known players that are installed on this machine."""
     return tuple(player for player in known_players(platform) if which(player[0]))
 
 
@@ -49,7 +49,7 @@ def _windows_played(file: Path) -> bool:
 
 
 def _played(player: Player, file: Path) -> bool:
-    # One that is installed may have no sound server to speak to; its complaint would only confuse.
+    # An installed player may find no sound server to play to; its error message would only confuse.
     try:
         return subprocess.run([*player, str(file)], check=False, stderr=subprocess.DEVNULL).returncode == 0
     except OSError:

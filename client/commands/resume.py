@@ -1,82 +1,70 @@
-"""narrate resume: unfinished runs, gone on with."""
+"""narrate resume: lists the unfinished runs of this user, or finishes them."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from client.errors import EXIT_PARTIAL, FolderBusy, ScriptReplaced
+from client.errors import ExitCode, FolderBusy, ScriptReplaced
 from client.project.choice import is_same_script
 from client.project.manifest import read_records
 from client.run import unfinished as runs
+from client.run.night import Invocation
 from client.run.options import RunOptions, given_language
 from server.script.lines import read_script
-from server.terminal.console import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, complain
+from server.terminal.console import complain
 from server.terminal.console import say as say_line
 from server.terminal.messages import t
 
 
-def resume_options(run: runs.UnfinishedRun, json_too: bool, again: str) -> RunOptions:
-    """The same run again, in exactly its folder."""
-    return RunOptions(
-        script=run.script,
-        project=run.project,
-        language=run.language,
-        draft=run.draft,
-        new=False,
-        into=run.folder,
-        revoice=False,
-        mix=run.mix,
-        wait_s=run.wait_hours * 3600,
-        json=json_too,
-        again=again,
-        server_was_there=not run.local,
-        typed_in=run.typed_in,
-        server=run.server,
-        local=run.local,
-    )
+def resumed(run: runs.UnfinishedRun, as_json: bool, command: str) -> tuple[RunOptions, Invocation]:
+    """The same run, in exactly its folder."""
+    invocation = Invocation(command, run.typed_in, server_was_there=not run.local)
+    return replace(run, into=run.folder, as_json=as_json), invocation
 
 
 def resume_runs(
-    again: Callable[[runs.UnfinishedRun], int], known: tuple[type[Exception], ...], everything: bool
+    resume: Callable[[runs.UnfinishedRun], int], known: tuple[type[Exception], ...], everything: bool
 ) -> int:
-    """Goes on with each unfinished run of this user, or lists them; again: makes one run and returns its exit code.
+    """Goes on with each unfinished run of this user where `everything` is set, else lists them.
 
-    Exit code 0 when all are finished, else that of the last one that is not. One that cannot go on stops no other.
+    resume: goes on with one run and returns its exit code. known: exceptions that end one run and not the others.
+    Returns 0 when all runs are finished, else the exit code of the last one that is not.
     """
     folder = runs.runs_folder(os.environ, sys.platform, Path.home())
     found = runs.unfinished(folder)
     if not found:
         say_line(t("No run of yours is unfinished."))
-        return EXIT_OK
+        return ExitCode.OK
     if not everything:
         for run in found:
             say_line(f"{run.folder}  ({run.script})")
         say_line(t("'narrate resume --all' finishes them."))
-        return EXIT_PARTIAL
-    code = EXIT_OK
+        return ExitCode.PARTIAL
+    code: int = ExitCode.OK
     for run in found:
         say_line(t("Going on: {folder}", folder=run.folder))
-        if not run.folder.is_dir() and run.folder.parent.is_dir():  # else a drive that is not there today
+        if not run.folder.is_dir() and run.folder.parent.is_dir():  # else the drive is not connected
             say_line(t("This folder is gone; the run is forgotten."))
             runs.forget(folder, run.folder)
             continue
         try:
             check_same_script(run)
-            ended = again(run)
-        except FolderBusy as error:  # somebody is finishing it already
+            ended = resume(run)
+        except FolderBusy as error:  # another narrate is finishing this run
             say_line(str(error))
             continue
         except ScriptReplaced as error:
             complain(str(error))
             runs.forget(folder, run.folder)
-            ended = EXIT_PARTIAL
+            ended = ExitCode.PARTIAL
         except known as error:
             complain(str(error))
-            ended = int(getattr(error, "exit_code", EXIT_ERROR))
-        if ended == EXIT_INTERRUPTED:
+            ended = int(getattr(error, "exit_code", ExitCode.ERROR))
+        if ended == ExitCode.INTERRUPTED:
             return ended
         code = ended or code
     return code

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.commands import play
-from client.commands.run import ServerDied
-from client.errors import ClientError, LineRefused
+from client.errors import ClientError, ExitCode, LineRefused
 from client.project import files
 from client.run.options import check_draft, given_language, need_key
-from client.run.patience import Patience, patiently, ready_server
+from client.run.patience import Patience, ServerDied, patiently, ready_server
 from client.run.screen import PlainReport
 from client.settings import ClientSettings
 from client.voice_server.api import Speech, VoiceServer
 from client.voice_server.transport import WatchedTransport
 from server.sentences.language import detect_language
-from server.terminal.console import EXIT_OK
 from server.terminal.console import say as say_line
 from server.terminal.messages import t
 
@@ -36,7 +34,7 @@ class SayOptions:
 
 
 def check_out(file: Path) -> None:
-    """Raises ClientError where no file of this name can be written: better before a minute of speaking than after."""
+    """Raises ClientError where no file of this name can be written, before a minute of speaking is spent."""
     if file.is_dir():
         raise ClientError(
             t(
@@ -51,14 +49,14 @@ def check_out(file: Path) -> None:
         )
 
 
-def say_sentence(settings: ClientSettings, options: SayOptions, gone: ServerDied = lambda: None) -> int:
+def say_sentence(settings: ClientSettings, options: SayOptions, server_died: ServerDied = lambda: None) -> ExitCode:
     need_key(settings)
     if options.out is not None:
         check_out(options.out)
     language = given_language(options.language) or detect_language(options.text)
     try:
-        speech, draft = asyncio.run(_speak_once(settings, options, language, gone))
-    except LineRefused as error:  # what was typed is at fault, and not the server
+        speech, draft = asyncio.run(_speak_once(settings, options, language, server_died))
+    except LineRefused as error:  # the typed sentence is at fault, not the server
         raise ClientError(str(error)) from error
     if draft:
         say_line(t("This is DRAFT speech, a robot voice: not for publication."))
@@ -76,12 +74,12 @@ def say_sentence(settings: ClientSettings, options: SayOptions, gone: ServerDied
         except OSError as error:
             raise files.disk_error(error, options.out) from error
         say_line(t("Saved: {file}", file=options.out.resolve()))
-        return EXIT_OK
+        return ExitCode.OK
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "say.wav"
         file.write_bytes(speech.wav)
         if play.play(file):
-            return EXIT_OK
+            return ExitCode.OK
     raise ClientError(not_played(play.players(sys.platform, shutil.which), play.known_players(sys.platform)))
 
 
@@ -99,9 +97,10 @@ def not_played(tried: Sequence[play.Player], known: Sequence[play.Player]) -> st
 
 
 async def _speak_once(
-    settings: ClientSettings, options: SayOptions, language: str, gone: ServerDied
+    settings: ClientSettings, options: SayOptions, language: str, server_died: ServerDied
 ) -> tuple[Speech, bool]:
-    patience = Patience(PlainReport(sys.stderr), 0.0 if gone() else 120.0, asyncio.Event(), gone_for_good=gone)
+    limit_s = 0.0 if server_died() else 120.0
+    patience = Patience(PlainReport(sys.stderr), limit_s, asyncio.Event(), server_died=server_died)
     async with VoiceServer(settings.server, settings.key, WatchedTransport()) as server:
         health = await ready_server(server, patience)
         check_draft(health, options.draft)

@@ -10,26 +10,26 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from client.errors import ExitCode
 from client.project.plan import wanted_lines
 from client.run.options import given_language
 from client.run.screen import duration
 from server.contract.http import MAX_TEXT_CHARS
 from server.script.lines import read_script
-from server.terminal.console import EXIT_OK
 from server.terminal.console import say as say_line
 from server.terminal.messages import t
 from server.text.pace import expected_seconds
 
 
-def show_split(path: Path, language: str, as_json: bool) -> int:
-    """Shows what `run_script` would make."""
+def show_split(path: Path, language: str, as_json: bool) -> ExitCode:
+    """Shows the lines that `narrate run` would make."""
     script = read_script(path, given_language(language))
     rows = [(line, expected_seconds(line.text, script.language)) for line in wanted_lines(script)]
     total = sum(seconds for _, seconds in rows)
     if as_json:
         for line, seconds in rows:
             say_line(json.dumps({**asdict(line), "expected_seconds": round(seconds, 1)}, ensure_ascii=False))
-        return EXIT_OK
+        return ExitCode.OK
     if sys.stdout.isatty():
         table = Table(box=None, pad_edge=False)
         table.add_column(t("No."), justify="right")
@@ -62,4 +62,4 @@ def show_split(path: Path, language: str, as_json: bool) -> int:
                 numbers=", ".join(f"{line.number:03}" for line in too_long),
             )
         )
-    return EXIT_OK
+    return ExitCode.OK

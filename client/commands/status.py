@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from client.errors import EXIT_PARTIAL, ClientError
+from client.errors import ClientError, ExitCode
 from client.project.folder import ProjectFolder
-from client.project.manifest import MANIFEST, Manifest, Source, age_key, read_all_records, read_records
+from client.project.manifest import MANIFEST, Manifest, ManifestSource, age_key, read_all_records, read_records
 from client.run.opening import existing_folder
 from client.run.screen import duration
 from client.settings import ClientSettings
 from client.voice_server.api import Voice
-from server.terminal.console import EXIT_OK
 from server.terminal.console import say as say_line
 from server.terminal.messages import t
 
 
-def show_status(settings: ClientSettings, folder: Path | None, as_json: bool) -> int:
+def show_status(settings: ClientSettings, folder: Path | None, as_json: bool) -> ExitCode:
     """Exit code 0 when every line is there and whole, 3 when something is missing."""
     path = folder.expanduser().resolve() if folder else _newest(settings.output)
     records = read_records(path)
@@ -33,9 +32,9 @@ def show_status(settings: ClientSettings, folder: Path | None, as_json: bool) ->
     done = [record for record in manifest.lines if states[record.number] == "made"]
     if as_json:
         say_line(json.dumps({**manifest.model_dump(), "folder": str(path), "states": states}, ensure_ascii=False))
-        return EXIT_OK if len(done) == len(states) else EXIT_PARTIAL
+        return ExitCode.OK if len(done) == len(states) else ExitCode.PARTIAL
     say_line(t("Folder: {folder}", folder=path))
-    if records.source is not Source.CURRENT:
+    if records.source is not ManifestSource.CURRENT:
         say_line(t("{manifest} is lost or damaged; the next run puts it together again.", manifest=MANIFEST))
     _show_voice(manifest)
     for record in manifest.lines:
@@ -53,8 +52,8 @@ def show_status(settings: ClientSettings, folder: Path | None, as_json: bool) ->
     )
     if len(done) < len(states):
         say_line(t("'narrate run' with the same script and project makes what is missing."))
-        return EXIT_PARTIAL
-    return EXIT_OK
+        return ExitCode.PARTIAL
+    return ExitCode.OK
 
 
 def _show_voice(manifest: Manifest) -> None:
@@ -68,7 +67,7 @@ def _show_voice(manifest: Manifest) -> None:
 def line_state(recorded: str, whole: bool, there: bool) -> str:
     """`made`, `missing`, `failed`, or `changed` for a file that is not the one that was recorded.
 
-    whole: the very file is at its place. there: some file is.
+    whole: the recorded file itself has the name of the line. there: some file has it.
     """
     if recorded == "made" and not whole:
         return "changed" if there else "missing"

@@ -17,12 +17,12 @@ SAME_SCRIPT_SHARE = 0.5
 
 
 def script_sha256(script: Script) -> str:
-    """Of what is spoken, not of the file: a comment or an empty line more is still the same script."""
+    """Hash of the spoken sentences, not of the file: a script with one more comment is still the same."""
     return hashlib.sha256("\n".join(line.text for line in script.lines).encode()).hexdigest()
 
 
 def similarity(script: Script, manifest: Manifest) -> float:
-    """Share of the script's sentences that the folder's script has too, each counted as often as it stands there."""
+    """Share of the script's sentences that the folder's script has too; a repeated sentence counts each time."""
     ours = Counter(line.text for line in script.lines)
     theirs = Counter(line.text for line in manifest.lines)
     return (ours & theirs).total() / max(1, ours.total())
@@ -44,7 +44,7 @@ def folder_name(project: str, day: date, draft: bool, taken: Iterable[str]) -> s
 
 
 def choose_folder(script: Script, project: str, draft: bool, folders: Mapping[str, Manifest]) -> str | None:
-    """The newest folder of this project that this script continues; None: a new one is to be made."""
+    """The newest folder of this project whose script this one continues; None: a new folder is to be made."""
     key = safe_project_name(project).casefold()
     candidates = [
         (*age_key(manifest), name)

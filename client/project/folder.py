@@ -1,11 +1,11 @@
 """A project folder: what is recorded, what is stale, which file belongs to which line.
 
-Audio is known by the hash of its whole file and never by its name, so a rename that was killed half-way, a line
-inserted above or a file that somebody edited are all found out by looking. Deciding (`plan_lines`, `choose_folder`)
-is pure; `ProjectFolder` is the only place that writes. Knows no server.
+A recording is known by the hash of its whole file and never by its name, so reading the folder is enough to notice a
+rename that was killed half-way, a line that was inserted above, or a file that was edited by hand. What is pure is
+decided in plan.py and choice.py; `ProjectFolder` is the only writer. Knows no server.
 
-A file that another program holds stops nothing: what cannot be moved now stays where it is under a name that says so
-(`.part`, `.moving`), the records know it by its hash, and `finish` or the next run puts it in its place.
+A file that another program holds stops nothing: it stays under a name that says so (`.part`, `.moving`), the records
+know its hash, and `finish` or the next run puts it in its place.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from client.project.manifest import (
     JOURNAL,
     MANIFEST,
     PREVIOUS,
+    FolderRecords,
     JournalEntry,
     LineRecord,
     Manifest,
-    Records,
     ScriptRecord,
     comparison_key,
     read_journal,
@@ -62,18 +62,19 @@ class ProjectFolder:
     path: Path
     manifest: Manifest
     earlier: tuple[LineRecord, ...] = ()
-    """Finished recordings that the manifest has lost and the journal has not."""
+    """Finished recordings that the manifest has lost and the journal or the previous copy still has."""
     journal_is_behind: bool = True
     held: list[Path] = field(default_factory=list)
     """Files that another program did not let go of in this run."""
     unplaced: set[str] = field(default_factory=set)
-    """Names whose audio is made and waits beside them, under another name."""
+    """Names of files whose audio is made and lies beside them under another name."""
     _occupied: set[str] = field(default_factory=set)
-    """Names under which a finished recording of another line still lies, because it is held."""
+    """Names under which the held recording of another line still lies."""
     _not_retired: set[str] = field(default_factory=set)
+    """Names of held files that belong into old/."""
     _by_number: dict[int, LineRecord] = field(default_factory=dict)
     _saved: bytes | None = None
-    """What project.json holds."""
+    """The content of project.json."""
     _previous_saved: float | None = None
     """When the previous copy was written, on the monotonic clock."""
 
@@ -82,7 +83,7 @@ class ProjectFolder:
         self._saved = self._content() if self.manifest.lines else None
 
     @classmethod
-    def of(cls, path: Path, records: Records) -> ProjectFolder:
+    def of(cls, path: Path, records: FolderRecords) -> ProjectFolder:
         return cls(path, records.manifest, records.earlier, records.journal_is_behind)
 
     def reload(self) -> None:
@@ -138,7 +139,7 @@ class ProjectFolder:
         self._save()
 
     def _tidy(self, kept: Mapping[str, str]) -> None:
-        """Leftovers that no line knows: half-written ones go, whole ones whose renaming was interrupted are kept."""
+        """Deletes half-written leftovers that no line knows; whole ones, whose renaming was interrupted, go to old/."""
         for leftover in [*self.path.glob("*" + PART), *self.path.glob("*.wav" + MOVING)]:
             name = unicodedata.normalize("NFC", leftover.name)
             if name in kept:
@@ -149,7 +150,7 @@ class ProjectFolder:
                 self._retire(name)
 
     def _place(self, kept: Mapping[str, str]) -> None:
-        """Renames each file to its target. First all out of the way, then all to their places: names may form a ring.
+        """Renames each file to its target, by way of a temporary name: the names may form a ring.
 
         kept: name now to name wanted.
         """
@@ -175,7 +176,7 @@ class ProjectFolder:
         return name
 
     def _put_in_place(self, name: str, target: str) -> None:
-        # A stranger's file at a place that is ours moves to old/; another line's recording never does.
+        # A file of unknown origin under our name moves to old/; the recording of another line never does.
         if target in self._occupied or not self._retire(target) or not self._move(name, target):
             self.unplaced.add(target)
         else:
@@ -214,11 +215,11 @@ class ProjectFolder:
         return True
 
     def save_line(self, number: int, speech: Speech, language: str, attempts: int) -> LineRecord:
-        """The WAV whole and on the disk, then the records that know its hash, then the name.
+        """Writes the whole WAV as `.part`, then its hash into the records, then renames it.
 
         Killed between any two of these steps, the recording is either unknown and unfinished or found by its hash.
-        Where another program holds the place, the audio waits beside it (`unplaced`). Raises DiskUnusable when the
-        disk does not take it; nothing of the line is left then.
+        Where another program holds a file of that name, the audio waits beside it (`unplaced`). Raises DiskUnusable
+        where the audio cannot be written; nothing of the line is left then.
         """
         record = self.record(number)
         part = files.write_part(self.path / record.file, speech.wav)
@@ -253,7 +254,7 @@ class ProjectFolder:
             raise
         if recorded:
             self._put_in_place(part.name, record.file)
-        else:  # no file stands under its name before the records know it
+        else:  # no recording gets its name before the records know its hash
             self.unplaced.add(record.file)
         return updated
 
@@ -291,13 +292,13 @@ class ProjectFolder:
     def _save(self, previous_too: bool = False) -> bool:
         self.manifest.updated = now().isoformat(timespec="seconds")
         content = self._content()
-        clock = time.monotonic()
-        if previous_too or self._previous_saved is None or clock - self._previous_saved >= PREVIOUS_EVERY_S:
-            # What is known to be whole, never what merely lies there.
+        now_s = time.monotonic()
+        if previous_too or self._previous_saved is None or now_s - self._previous_saved >= PREVIOUS_EVERY_S:
+            # Content that is known to be whole, never a copy of what lies on the disk.
             older = content if previous_too or self._saved is None else self._saved
             previous = self.path / PREVIOUS
             if self._unless_held(previous, lambda: files.write_atomically(previous, older)):
-                self._previous_saved = clock
+                self._previous_saved = now_s
         file = self.path / MANIFEST
         saved = self._unless_held(file, lambda: files.write_atomically(file, content))
         if saved:
@@ -305,9 +306,9 @@ class ProjectFolder:
         return saved
 
     def finish(self) -> None:
-        """At the end of a run: places what was held before and is free now, and brings all records up to date.
+        """At the end of a run: brings all records up to date and places the files that are no longer held.
 
-        What is still held stands in `held` and `unplaced` afterwards. Raises DiskUnusable.
+        Afterwards `held` and `unplaced` name what is still held. Raises DiskUnusable.
         """
         self.held = []
         self._journal_project()

@@ -4,8 +4,8 @@
     .project.json.previous  the copy before it, at most a minute older
     .recordings             a journal: every state of the script and every finished recording, one JSON object a line
 
-Losing any two of them loses nothing. A file is judged by reading it: zeros, half a file or somebody's edits that are
-no project.json any more count as lost.
+Losing any two of them loses nothing. A file is judged by reading it: zeros, half a file or edits by hand that are no
+project.json any more count as lost.
 """
 
 from __future__ import annotations
@@ -113,38 +113,38 @@ class JournalEntry(BaseModel):
     line: LineRecord | None = None
 
 
-class Source(StrEnum):
+class ManifestSource(StrEnum):
     CURRENT = "current"
     JOURNAL = "journal"
     PREVIOUS = "previous"
 
 
 @dataclass(frozen=True)
-class Records:
-    """All that a folder knows about itself."""
+class FolderRecords:
+    """What the three files of a folder say together."""
 
     manifest: Manifest
-    source: Source
+    source: ManifestSource
     """Where the manifest was found."""
     earlier: tuple[LineRecord, ...]
-    """Recordings that the other two know and the manifest does not."""
+    """Recordings that the journal or the previous copy has and the manifest has not."""
     journal_is_behind: bool
-    """The journal alone would not give this manifest."""
+    """Replaying the journal alone would not give this manifest."""
 
 
-def read_records(folder: Path) -> Records | None:
+def read_records(folder: Path) -> FolderRecords | None:
     """None where nothing readable is left. Raises FileHeld or DiskUnusable for what is there and cannot be opened."""
     entries = read_journal(folder)
     previous = read_manifest(folder, PREVIOUS)
     journalled = replayed(entries)
     everything = [JournalEntry(project=previous), *entries]
-    found = [(Source.JOURNAL, journalled), (Source.PREVIOUS, previous)]
-    # Either may have been cut off too; the recordings of both are known, whichever is taken.
+    found = [(ManifestSource.JOURNAL, journalled), (ManifestSource.PREVIOUS, previous)]
+    # Journal and previous copy may be cut off too: the one with more recordings is taken, `earlier` holds the rest.
     found.sort(key=lambda each: -_made(each[1]))
-    for source, manifest in [(Source.CURRENT, read_manifest(folder)), *found]:
+    for source, manifest in [(ManifestSource.CURRENT, read_manifest(folder)), *found]:
         if manifest is not None:
             behind = journalled is None or comparison_key(journalled) != comparison_key(manifest)
-            return Records(manifest, source, missing_from(manifest, everything), behind)
+            return FolderRecords(manifest, source, missing_from(manifest, everything), behind)
     return None
 
 
@@ -173,7 +173,7 @@ def read_journal(folder: Path) -> list[JournalEntry]:
 
 
 def replayed(entries: Sequence[JournalEntry]) -> Manifest | None:
-    """The manifest that the journal tells; None where it does not tell the project."""
+    """The manifest that the journal gives; None where no entry holds the project."""
     manifest: Manifest | None = None
     lines: dict[int, LineRecord] = {}
     for entry in entries:
@@ -203,13 +203,13 @@ def missing_from(manifest: Manifest, entries: Iterable[JournalEntry]) -> tuple[L
 
 
 def comparison_key(manifest: Manifest) -> tuple[object, ...]:
-    """What a manifest that was rebuilt must have right."""
+    """What must be equal in two manifests for one to stand in for the other."""
     lines = tuple((line.number, line.text, line.file, line.status, line.sha256) for line in manifest.lines)
     return manifest.project, manifest.created, manifest.serial, manifest.draft, manifest.script.sha256, lines
 
 
 def age_key(manifest: Manifest) -> tuple[int, datetime]:
-    """Greater for a newer folder. The serial decides: a clock can be put back, and folders of before have none."""
+    """Greater for a newer folder. The serial decides, since a clock can be put back; early folders have serial 0."""
     try:
         created = datetime.fromisoformat(manifest.created)
     except ValueError:
@@ -217,7 +217,7 @@ def age_key(manifest: Manifest) -> tuple[int, datetime]:
     return manifest.serial, created if created.tzinfo else created.replace(tzinfo=UTC)
 
 
-def read_all_records(output: Path) -> dict[str, Records]:
+def read_all_records(output: Path) -> dict[str, FolderRecords]:
     """Folder name (composed) to records, for every project folder in the output folder."""
     found = {}
     for path in sorted(output.iterdir()) if output.is_dir() else []:

@@ -16,7 +16,7 @@ from server.script.names import line_file_names
 
 @dataclass(frozen=True)
 class WantedLine:
-    """A line as the script of now wants it."""
+    """A line as the current script wants it."""
 
     number: int
     text: str
@@ -36,7 +36,7 @@ class PlannedLine:
     attempts: int
     """Takes that a line with this text has had before."""
     occurrence: int = 0
-    """How many lines before it in the script say the very same."""
+    """Number of lines before it in the script that have the same text."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     stale: tuple[str, ...]
     """Files of earlier lines that no line wants any more."""
     other_voice: int
-    """Whole recordings of these very sentences by another voice."""
+    """Number of whole recordings of the script's sentences by another voice."""
 
     @property
     def to_make(self) -> tuple[PlannedLine, ...]:
@@ -83,7 +83,7 @@ def plan_lines(
 
     taken: dict[int, tuple[LineRecord, str]] = {}  # line number to recording
     free = list(whole)
-    # A line that stands where it stood keeps its own recording, also where the same sentence stands twice.
+    # A line whose number is unchanged keeps its own recording, even where its sentence stands twice.
     for same_number in (True, False):
         for line in wanted:
             if line.number in taken:
@@ -112,11 +112,11 @@ def plan_lines(
 
 
 def whole_recordings(old: Sequence[LineRecord], files: Mapping[str, Sequence[str]]) -> list[tuple[LineRecord, str]]:
-    """Finished records whose very file is still there, whatever its name; each file once."""
+    """Finished records whose file, known by its hash, is still there under any name; each file once."""
     made = [(i, record) for i, record in enumerate(old) if record.status == "made" and record.sha256]
     names: dict[int, str] = {}
     used: set[str] = set()
-    # Two recordings may have the same bytes: none may take what lies under the other's own name.
+    # Two recordings may have the same bytes: each one first gets the file under its own name.
     for i, record in made:
         if record.file in files.get(record.sha256, ()) and record.file not in used:
             names[i] = record.file
@@ -132,7 +132,7 @@ def whole_recordings(old: Sequence[LineRecord], files: Mapping[str, Sequence[str
 def line_seed(text: str, language: str, attempt: int, occurrence: int = 0) -> int:
     """The same for the same sentence and attempt, so that a line made again after a crash is the same take.
 
-    occurrence: how often the script has said the sentence before; each time is a take of its own.
+    occurrence: how often the sentence stands before this line; each repetition is another take.
     """
     words = f"{language}\0{text}\0{attempt}" + (f"\0{occurrence}" if occurrence else "")
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).digest()

@@ -1,8 +1,8 @@
-"""A folder whose every record is lost: which of its WAVs may be taken for which line, and what to ask the narrator.
+"""A folder that has lost all its records: which WAV may be taken for which line, and what the narrator is asked.
 
 A WAV does not say which sentence it speaks. Its name says the number and the first words or the heading of the line
 that it was made for, and an edited script may have given that name to another sentence. So nothing is taken without
-the narrator's word (`--adopt`), and what is taken is listed for listening.
+`--adopt`, and every WAV that is taken is listed for listening.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from client.errors import RecordsLost, TakeRejected
 from client.project import files
-from client.project.manifest import JOURNAL, MANIFEST, PREVIOUS, LineRecord, Source
+from client.project.manifest import JOURNAL, MANIFEST, PREVIOUS, LineRecord, ManifestSource
 from client.project.plan import WantedLine
 from client.voice_server.api import Voice, wav_size
 from server.script.names import safe_project_name
@@ -24,7 +24,7 @@ from server.terminal.messages import t
 from server.text.pace import expected_seconds
 
 MIN_SHARE, MAX_SHARE = 0.35, 3.0
-"""Of the expected length, with a second more: what lies outside was hardly made from this sentence."""
+"""Bounds of a WAV's length as shares of the expected one, the upper bound plus a second."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ def could_be(line: WantedLine, language: str, wav: WholeWav) -> bool:
 def adopted(
     wanted: Sequence[WantedLine], language: str, voice: Voice, wavs: Mapping[str, WholeWav]
 ) -> list[LineRecord]:
-    """Records for the lines whose very name a whole WAV of a possible length has; marked as doubtful, all of them.
+    """Records for the lines under whose exact name a whole WAV of a possible length lies; all marked as doubtful.
 
-    wavs: by their names, composed (NFC). voice: the server's of now, on the narrator's word.
+    wavs: by their names, composed (NFC). voice: the server's present voice; the narrator says that it spoke them.
     """
     return [
         LineRecord(
@@ -127,12 +127,12 @@ def records_lost(folder: Path) -> RecordsLost:
     )
 
 
-def source_sentence(source: Source) -> str | None:
-    """What is told when project.json itself could not be read."""
-    if source is Source.CURRENT:
+def source_sentence(source: ManifestSource) -> str | None:
+    """The sentence that says what project.json was restored from; None where it was read itself."""
+    if source is ManifestSource.CURRENT:
         return None
     return t(
         "{manifest} was lost or damaged; it has been put together again from {source}.",
         manifest=MANIFEST,
-        source={Source.JOURNAL: JOURNAL, Source.PREVIOUS: PREVIOUS}[source],
+        source={ManifestSource.JOURNAL: JOURNAL, ManifestSource.PREVIOUS: PREVIOUS}[source],
     )

@@ -61,10 +61,10 @@ def windows_power(line_status: int, battery_flag: int) -> Power:
 
 def macos_power(pmset: str) -> Power:
     """From what `pmset -g batt` prints."""
-    source = re.search(r"drawing from '([^']+)'", pmset)
-    if source is None:
+    drawn_from = re.search(r"drawing from '([^']+)'", pmset)
+    if drawn_from is None:
         return UNKNOWN
-    return Power("InternalBattery" in pmset, source[1] == "Battery Power")
+    return Power("InternalBattery" in pmset, drawn_from[1] == "Battery Power")
 
 
 def read_power() -> Power:
@@ -104,7 +104,7 @@ def _ask_windows() -> Power:
 
 @contextlib.contextmanager
 def kept_awake(tell: Callable[[str], None]) -> Iterator[bool]:
-    """The PC does not go to sleep by itself inside; tells in one line whether that is so."""
+    """Keeps the PC from going to sleep inside the block; tells in one line whether that works."""
     from wakepy import keep
 
     with keep.running(on_fail="pass") as mode:

@@ -1,6 +1,6 @@
 """run.log in the project folder: everything that a run told, with date and time. Never the key.
 
-A log must not stop what it reports on: when it cannot be written, the run goes on without it.
+The log stops no run: where it cannot be written, the run goes on without it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from client.project.folder import now
 LOG = "run.log"
 EARLIER_LOG = ".run.previous.log"
 MAX_LOG_BYTES = 1_000_000
-"""Then it becomes the earlier log, and the one before that is gone."""
+"""A larger log is renamed to EARLIER_LOG when the next run begins; the earlier log before it is deleted."""
 HIDDEN = "***"
 
 
 class RunLog(io.TextIOBase):
-    """A text file to print to; each line gets its time. Keeps what it is told until the folder is known."""
+    """A text file to print to; each line gets its time. Lines wait in memory until the folder is known."""
 
     def __init__(self, secret: str = "") -> None:
         self.secret = secret
@@ -38,7 +38,7 @@ class RunLog(io.TextIOBase):
         return line.replace(self.secret, HIDDEN) if self.secret else line
 
     def begin_in(self, folder: Path) -> None:
-        """From here on it is written to this folder, with what was told before."""
+        """Writes the waiting lines to this folder, and from here on every line."""
         self.folder = folder
         self._rotate()
         self._append()
@@ -49,7 +49,7 @@ class RunLog(io.TextIOBase):
         try:
             if log.stat().st_size > MAX_LOG_BYTES:
                 log.replace(self.folder / EARLIER_LOG)
-        except OSError:  # not there yet, or held: then it grows a little more
+        except OSError:  # no log yet, or a held one, which grows a little more
             return
 
     def _append(self) -> None:
@@ -60,7 +60,7 @@ class RunLog(io.TextIOBase):
         try:
             with (self.folder / LOG).open("a", encoding="utf-8", errors="replace", newline="\n") as file:
                 file.write(text)
-        except OSError:  # held or full: kept for the next line, within reason
+        except OSError:  # file held or disk full: the last 1,000 lines wait for the next one
             self._lines = self._lines[-1000:]
             return
         self._lines = []

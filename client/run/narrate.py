@@ -33,13 +33,13 @@ from server.terminal.messages import t
 from server.text.pace import expected_seconds
 
 TAKES_PER_LINE = 3
-"""Seeds tried before a line that the server could not speak counts as failed."""
+"""Seeds that are tried before a line counts as failed that the server could not speak."""
 
 FAILURES_THAT_END = 3
-"""The first lines of a run at which the server itself breaks, all in the same way: the fault is not theirs."""
+"""Lines that fail by the same fault of the server before any is made; then the run ends."""
 
 OUTAGES_PER_LINE = 20
-"""How often the connection may break at one line before it is left out: it may be what kills the server."""
+"""Broken connections at one line before it is left out: the line may be what kills the server."""
 
 
 @dataclass
@@ -48,11 +48,11 @@ class Outcome:
     failed: list[LineRecord] = field(default_factory=list)
     interrupted: bool = False
     ended_by: ClientError | None = None
-    """Why the run stopped before its last line, if not by the reader."""
+    """Why the run stopped before its last line; None where a person stopped it."""
 
 
 def is_servers_own(code: str) -> bool:
-    """A failure that says nothing of the line. Any other may be three hard sentences at the top of a script."""
+    """True for faults of the server. Other failures may be the sentence's own fault, so they do not end the run."""
     return code == ErrorCode.INTERNAL or code.startswith("http_")
 
 
@@ -62,7 +62,7 @@ def voice_of(health: Health) -> Voice:
 
 @dataclass
 class Eta:
-    """Remaining time, from how long the lines of this run took for each second that they were expected to last."""
+    """The remaining time: seconds of work for each expected second of speech, as measured in this run."""
 
     remaining_s: float
     """Expected seconds of speech that are still to be made."""
@@ -85,66 +85,66 @@ class Run:
     mix: bool
     report: Report
     patience: Patience
-    stop: asyncio.Event
-    """Set: lines in flight are finished and no other is begun."""
+    """Its `stop` set: lines in flight are finished and no other is begun."""
     outcome: Outcome = field(default_factory=Outcome)
     _faults: list[str] = field(default_factory=list)
-    """How the lines failed before the first one was made."""
+    """Error codes of the lines that failed before the first line was made."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def make(self, lines: Sequence[PlannedLine], in_flight: int) -> Outcome:
         """Speaks the lines, several at a time. One failed line does not stop the others."""
         waiting = list(reversed(lines))
-        clock = Eta(sum(expected_seconds(line.wanted.text, self.language) for line in lines))
+        eta = Eta(sum(expected_seconds(line.wanted.text, self.language) for line in lines))
 
         async def work() -> None:
-            while waiting and not self.stop.is_set() and self.outcome.ended_by is None:
-                await self._make_line(waiting.pop(), clock)
+            while waiting and not self.patience.stop.is_set() and self.outcome.ended_by is None:
+                await self._make_line(waiting.pop(), eta)
 
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(max(1, min(in_flight, len(lines)))):
                     self._tasks.append(group.create_task(work()))
-        except ExceptionGroup as faults:  # of ours: the first says more than the group does
+        except ExceptionGroup as faults:  # faults of ours: the first says more than the group
             raise faults.exceptions[0] from faults
-        self.outcome.interrupted = self.stop.is_set() and len(self.outcome.made + self.outcome.failed) < len(lines)
+        ended = len(self.outcome.made) + len(self.outcome.failed)
+        self.outcome.interrupted = self.patience.stop.is_set() and ended < len(lines)
         return self.outcome
 
-    async def _make_line(self, line: PlannedLine, clock: Eta) -> None:
+    async def _make_line(self, line: PlannedLine, eta: Eta) -> None:
         self.report.line_started(line)
         try:
             try:
                 speech, attempts = await self._speak(line)
             except (LineRefused, LineLost, TakeRejected) as error:
-                self._failed(line, error, clock)
+                self._failed(line, error, eta)
             else:
-                self._spoken(line, speech, attempts, clock)
+                self._made(line, speech, attempts, eta)
         except DiskUnusable as error:
             self._end(error)
-            # What is being spoken could not be saved either.
+            # The lines in flight could not be saved either.
             for task in self._tasks:
                 if task is not asyncio.current_task():
                     task.cancel()
         except (ServerError, VoiceChanged) as error:
-            if not self.stop.is_set():
+            if not self.patience.stop.is_set():
                 self._end(error)
 
     def _end(self, error: ClientError) -> None:
         self.outcome.ended_by = self.outcome.ended_by or error
 
-    def _spoken(self, line: PlannedLine, speech: Speech, attempts: int, clock: Eta) -> None:
+    def _made(self, line: PlannedLine, speech: Speech, attempts: int, eta: Eta) -> None:
         record = self.folder.save_line(line.wanted.number, speech, self.language, attempts)
         first = not self.outcome.made
         self.outcome.made.append(record)
         placed = record.file not in self.folder.unplaced
-        self.report.line_made(line, record, clock.done(expected_seconds(line.wanted.text, self.language)), placed)
-        if first and placed and clock.remaining_s:
+        self.report.line_made(line, record, eta.done(expected_seconds(line.wanted.text, self.language)), placed)
+        if first and placed and eta.remaining_s:
             self.report.note(t("The first sentence is made and saved: server, voice and disk work."))
 
-    def _failed(self, line: PlannedLine, error: LineRefused | LineLost | TakeRejected, clock: Eta) -> None:
+    def _failed(self, line: PlannedLine, error: LineRefused | LineLost | TakeRejected, eta: Eta) -> None:
         attempts = line.attempts + (TAKES_PER_LINE if isinstance(error, TakeRejected) else 0)
         self.outcome.failed.append(self.folder.save_failure(line.wanted.number, str(error), attempts))
-        clock.done(expected_seconds(line.wanted.text, self.language))
+        eta.done(expected_seconds(line.wanted.text, self.language))
         self.report.line_failed(line, str(error))
         if isinstance(error, TakeRejected) and is_servers_own(error.code) and not self.outcome.made:
             self._faults.append(error.code)
@@ -161,7 +161,7 @@ class Run:
                 )
 
     async def _speak(self, line: PlannedLine) -> tuple[Speech, int]:
-        """The line's speech and how many takes it has had now. A bad take is followed by one with another seed."""
+        """The line's speech and the number of takes that it has had. After a bad take, another seed is tried."""
         attempt = line.attempts
         while True:
             seed = line_seed(line.wanted.text, self.language, attempt, line.occurrence)
@@ -171,14 +171,14 @@ class Run:
             except TakeRejected:
                 if attempt - line.attempts >= TAKES_PER_LINE:
                     raise
-                # In the middle of the night that may be a proxy's page in the server's place.
+                # In the middle of the night the answer may be a proxy's page: go on when the server itself answers.
                 await ready_server(self.server, self.patience)
                 continue
             self._same_voice(speech.voice)
             return speech, attempt
 
     async def _take(self, text: str, seed: int) -> Speech:
-        """One take, however often the connection breaks. Raises LineLost when it breaks at this line too often."""
+        """One take; a broken connection is waited out. Raises LineLost when it breaks OUTAGES_PER_LINE times."""
         outages = refusals = 0
         while True:
             try:
@@ -207,7 +207,7 @@ class Run:
             return await self.server.speak(text, self.language, seed)
         except ClientError:
             raise
-        except Exception as error:  # whatever an odd answer broke in its reader costs this take, not the night
+        except Exception as error:  # an answer that broke its own reader costs this take, not the night
             raise TakeRejected(
                 t(
                     "The server's answer is not understood ({kind}: {error}). Are server and narrate of one version?",

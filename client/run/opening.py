@@ -1,4 +1,4 @@
-"""The folder that a run works in: found, made, adopted, and locked against a second run."""
+"""The folder that a run works in: finds, makes or adopts it, and locks it against a second run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from client.errors import ClientError, DraftRefused, FolderBusy, VoiceChanged
 from client.project import files
 from client.project.choice import choose_folder, folder_name, script_sha256
 from client.project.folder import ProjectFolder, new_project, now
-from client.project.manifest import Manifest, Records, ScriptRecord, read_all_records, read_records
+from client.project.manifest import FolderRecords, Manifest, ScriptRecord, read_all_records, read_records
 from client.project.plan import Plan, wanted_lines
 from client.project.rebuild import adopted, lost_folder, records_lost, whole_wavs
 from client.run.narrate import voice_of
@@ -33,7 +33,7 @@ def script_record(script: Script) -> ScriptRecord:
 
 
 def check_voice(plan: Plan, options: RunOptions, folder: Path) -> None:
-    """Raises VoiceChanged when finished lines were spoken by another voice and nobody said what to do."""
+    """Raises VoiceChanged when finished lines have another voice and neither --revoice nor --mix was given."""
     if plan.other_voice and not options.revoice and not options.mix:
         raise VoiceChanged(
             t(
@@ -48,11 +48,12 @@ def check_voice(plan: Plan, options: RunOptions, folder: Path) -> None:
 
 
 def open_folder(
-    output: Path, options: RunOptions, script: Script, project: str, health: Health, report: RunReport
-) -> tuple[ProjectFolder, Records | None]:
-    """The folder to go on in and what is known of it, or a new one; says which and why."""
+    output: Path, options: RunOptions, script: Script, health: Health, report: RunReport
+) -> tuple[ProjectFolder, FolderRecords | None]:
+    """The folder to go on in with its records, or a new one without; tells the report which and why."""
+    project = options.project_name
     if options.into is not None:
-        return _into(options, script, project, health)
+        return _into(options.into.expanduser().resolve(), options, script, health)
     records = read_all_records(output)
     folders = {name: each.manifest for name, each in records.items()}
     name = None if options.new else choose_folder(script, project, health.draft, folders)
@@ -61,7 +62,7 @@ def open_folder(
         return ProjectFolder.of(existing_folder(output, name), records[name]), records[name]
     lost = None if options.new else lost_folder(output, records, project, health.draft, wanted_lines(script))
     if lost is not None:
-        return _adopted(lost, options, script, project, health, folders), None
+        return _adopted(lost, options, script, health, folders), None
     taken = [path.name for path in output.iterdir()] if output.is_dir() else []
     name = folder_name(project, now().date(), health.draft, taken)
     if (
@@ -79,15 +80,18 @@ def open_folder(
 
 
 def _adopted(
-    path: Path, options: RunOptions, script: Script, project: str, health: Health, folders: Mapping[str, Manifest]
+    path: Path, options: RunOptions, script: Script, health: Health, folders: Mapping[str, Manifest]
 ) -> ProjectFolder:
-    """A folder without any record, on the narrator's word. Raises RecordsLost without it."""
+    """A folder whose records are all lost, its WAVs taken for what their names say.
+
+    Raises RecordsLost unless --adopt was given.
+    """
     if not options.adopt:
         raise records_lost(path)
     lines = adopted(wanted_lines(script), script.language, voice_of(health), whole_wavs(path))
     manifest = Manifest(
         program=PROGRAM,
-        project=safe_project_name(project),
+        project=safe_project_name(options.project_name),
         created=now().isoformat(timespec="seconds"),
         serial=1 + max((manifest.serial for manifest in folders.values()), default=0),
         draft=health.draft,
@@ -98,23 +102,30 @@ def _adopted(
 
 
 def existing_folder(output: Path, name: str) -> Path:
-    """The folder whose name is this one in NFC; macOS may have it otherwise."""
+    """The folder whose name in NFC is this one; on the disk, macOS may have it in NFD."""
     return next(path for path in output.iterdir() if unicodedata.normalize("NFC", path.name) == name)
 
 
-def _into(options: RunOptions, script: Script, project: str, health: Health) -> tuple[ProjectFolder, Records | None]:
-    assert options.into is not None
-    folder = options.into.expanduser().resolve()
+def _into(
+    folder: Path, options: RunOptions, script: Script, health: Health
+) -> tuple[ProjectFolder, FolderRecords | None]:
+    """The folder that --into names, with any script. Raises ClientError."""
     records = read_records(folder)
     if records is None:
         folders = {name: each.manifest for name, each in read_all_records(folder.parent).items()}
         if not folder.exists():
             made = new_project(
-                folder.parent, folder.name, project, health.draft, script_record(script), PROGRAM, folders
+                folder.parent,
+                folder.name,
+                options.project_name,
+                health.draft,
+                script_record(script),
+                PROGRAM,
+                folders,
             )
             return made, None
         if whole_wavs(folder):
-            return _adopted(folder, options, script, project, health, folders), None
+            return _adopted(folder, options, script, health, folders), None
         raise ClientError(
             t(
                 "{folder} has no project.json that can be read, so it is no project folder. Give another folder "
@@ -135,8 +146,10 @@ def _into(options: RunOptions, script: Script, project: str, health: Health) -> 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """The operating system's lock, so a power cut leaves none behind. Raises FolderBusy when another run has it,
-    and DiskUnusable where none may be made."""
+    """Holds a lock of the operating system, which no power cut leaves behind.
+
+    Raises FolderBusy when another run has the lock, and DiskUnusable where no lock file can be made.
+    """
     locks = folder.parent / ".locks"
     files.patiently(lambda: locks.mkdir(exist_ok=True), locks)
     lock = FileLock(locks / f"{folder.name}.lock", timeout=0)

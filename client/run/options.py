@@ -1,9 +1,13 @@
-"""What a person asked of a run, checked."""
+"""The options of `narrate run`, and what is checked of them before a server is asked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from client.errors import ClientError, DraftRefused
 from client.settings import ClientSettings
@@ -12,27 +16,47 @@ from server.terminal.messages import t
 from server.text.languages import LANGUAGES, language_name
 
 
-@dataclass(frozen=True)
+def not_remembered(reason: str) -> Any:
+    """Marks a field of RunOptions that is left out of the file for `narrate resume`."""
+    return Field(exclude=True, description=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
+    """What a person asked of a run.
+
+    An option is written in two places: its parameter in cli.py (names on the command line, help) and its field here,
+    with the same name, type and default. A field is remembered for `narrate resume` unless it is marked otherwise.
+    Not here are the options that are no part of the run: --key is a secret, --lang holds for this terminal.
+    """
+
     script: Path
-    project: str
-    language: str
-    draft: bool
-    new: bool
-    into: Path | None
-    revoice: bool
-    mix: bool
-    wait_s: float
-    json: bool
-    again: str
-    adopt: bool = False
-    """Take recordings whose records are lost for what their names say."""
-    server_was_there: bool = False
-    """This run spoke with the server before, so it is waited for from the start."""
-    typed_in: Path | None = None
-    """The folder of the command, for `narrate resume`; None: this run is not to be remembered."""
-    server: str = ""
+    project: str = ""
+    """Name of the project; empty for the script's own name."""
+    language: str = ""
+    """Code or name of one of the ten; empty: detected."""
+    draft: bool = False
     local: bool = False
+    new: Annotated[bool, not_remembered("the folder is made; resume goes on in it")] = False
+    into: Annotated[Path | None, not_remembered("UnfinishedRun.folder is this folder, chosen or made")] = None
+    revoice: Annotated[bool, not_remembered("the recordings of the earlier voice are in old/ by then")] = False
+    mix: bool = False
+    adopt: Annotated[bool, not_remembered("the folder has records again by then")] = False
+    wait_hours: float = 10.0
+    server: str = ""
+    """The address as typed; empty: from the settings."""
+    output: str = ""
+    """The output folder as typed; empty: from the settings."""
+    as_json: Annotated[bool, not_remembered("resume has a --json of its own")] = False
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        """From the parameters of the command, by their names; other parameters are passed over."""
+        return cls(**{field.name: parameters[field.name] for field in fields(cls)})
+
+    @property
+    def project_name(self) -> str:
+        return self.project or self.script.stem
 
 
 def given_language(language: str) -> str | None:
@@ -52,6 +76,7 @@ def given_language(language: str) -> str | None:
 
 
 def need_key(settings: ClientSettings) -> None:
+    """Raises ClientError where the key is missing, or holds a character that no HTTP header can carry."""
     if not settings.key:
         raise ClientError(
             t(
@@ -60,7 +85,7 @@ def need_key(settings: ClientSettings) -> None:
             )
         )
     strange = next((character for character in settings.key if not " " <= character <= "~"), None)
-    if strange is not None:  # no header can carry it
+    if strange is not None:
         raise ClientError(
             t(
                 "The key for the server holds the character {character}, which no key can have. Copy API_KEY from the "
@@ -71,7 +96,7 @@ def need_key(settings: ClientSettings) -> None:
 
 
 def check_draft(health: Health, allowed: bool) -> None:
-    """Nobody is to wake up to a night of robot voice. Raises DraftRefused."""
+    """Raises DraftRefused where the server speaks draft and --draft was not given: a night of robot voice is lost."""
     if health.draft and not allowed:
         raise DraftRefused(
             t(

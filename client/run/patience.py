@@ -15,7 +15,7 @@ from server.contract.http import Health
 from server.terminal.messages import t
 
 FIRST_PATIENCE_S = 120.0
-"""How long a server that never answered is waited for: its address is probably wrong."""
+"""Limit for a server that never answered: its address is probably wrong."""
 
 PAUSES_S = (1.0, 2.0, 5.0, 10.0, 15.0)
 """Between attempts to reach a server that is away; the last one repeats."""
@@ -24,40 +24,42 @@ LOADING_PAUSE_S = 1.0
 
 Result = TypeVar("Result")
 
+ServerDied = Callable[[], str | None]
+"""A sentence when the process of --local's server has ended; None while it runs, and for every other server."""
+
 
 @dataclass
 class Patience:
-    """How long to wait for a server that is away, and what is told meanwhile."""
+    """How long a server that is away is waited for, and what is told meanwhile."""
 
     report: Report
     limit_s: float
     stop: asyncio.Event
     reached: bool = False
     """Whether the server has answered before in this run."""
-    gone_for_good: Callable[[], str | None] = lambda: None
-    """A sentence when the server cannot come back: the process of --local has ended."""
+    server_died: ServerDied = lambda: None
     asked: int = 0
     """Requests for speech that are under way."""
     _away_since: float | None = None
-    """On the monotonic clock: the PC's own may be put forward or back in the night."""
-    _told: bool = False
+    """On the monotonic clock: the wall clock may be put forward or back in the night."""
+    _wait_reported: bool = False
 
     def limit(self) -> float:
         return self.limit_s if self.reached else min(self.limit_s, FIRST_PATIENCE_S)
 
     async def after(self, error: ServerAway | ServerBusy, attempt: int) -> None:
-        """Waits before the next attempt. Raises the error when it has lasted too long, or the reader stops."""
-        clock = time.monotonic()
+        """Waits before the next attempt. Raises `error` when the outage has lasted too long, or the run is stopped."""
+        now_s = time.monotonic()
         if self._away_since is None:
-            self._away_since = clock
-        waited = clock - self._away_since
-        if (sentence := self.gone_for_good()) is not None:
+            self._away_since = now_s
+        waited = now_s - self._away_since
+        if (sentence := self.server_died()) is not None:
             raise ServerError(sentence)
         if waited >= self.limit() or self.stop.is_set():
             raise error
-        # A full queue that clears at once is the server's daily life.
+        # A queue that is full for a moment is normal, so the first ServerBusy is not reported.
         if not (isinstance(error, ServerBusy) and attempt == 0 and self.reached):
-            self._told = True
+            self._wait_reported = True
             self.report.waiting(str(error), waited, self.limit())
         pause = PAUSES_S[min(attempt, len(PAUSES_S) - 1)]
         if isinstance(error, ServerBusy):
@@ -69,8 +71,8 @@ class Patience:
     def answered(self) -> None:
         self.reached = True
         self._away_since = None
-        if self._told:
-            self._told = False
+        if self._wait_reported:
+            self._wait_reported = False
             self.report.server_back()
 
 
@@ -82,7 +84,7 @@ async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def patiently(ask: Callable[[], Awaitable[Result]], patience: Patience) -> Result:
-    """Asks until there is an answer. Raises what the server said for good, or the last outage."""
+    """Asks until there is an answer. Raises the server's final refusal, or the last outage when patience ends."""
     attempt = 0
     while True:
         try:
@@ -99,13 +101,13 @@ async def patiently(ask: Callable[[], Awaitable[Result]], patience: Patience) ->
 
 
 async def ready_server(server: VoiceServer, patience: Patience) -> Health:
-    """Its health as soon as it can speak. Raises ServerError when it never does."""
+    """The server's health as soon as it can speak. Raises ServerError when patience ends before."""
 
     async def ask() -> Health:
         try:
             health = await server.health()
         except NotAServer:
-            # In the middle of the night that is a proxy's error page; at the start a wrong address.
+            # From a server that answered before, a proxy's error page; at the first contact, a wrong address.
             if patience.reached:
                 raise ServerBusy(t("Something else answers in the server's place."), PAUSES_S[-1]) from None
             raise

@@ -1,6 +1,6 @@
-"""What is looked at before a run begins, so that it does not fail at two in the morning: room, rights, path lengths.
+"""Checks before a run begins, so that it does not fail at two in the morning: room, permissions, path lengths.
 
-The server is not in here: the first missing line is the sentence that it is tried with (see narrate.py).
+The server is not checked here: the first missing line is its test (see narrate.py).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from server.text.pace import expected_seconds
 BYTES_PER_SAMPLE = 2
 DEFAULT_SAMPLE_RATE = 24_000
 LENGTH_MARGIN = 1.5
-"""Sentences turn out longer than expected, all of them at once when the voice is slow."""
+"""A slow voice makes all sentences longer than expected."""
 SPACE_MARGIN_BYTES = 50_000_000
-"""For the records, for takes that replace others, and for the system itself, which suffers on a full disk."""
+"""For the records, for replaced takes in old/, and for the system itself, which suffers on a full disk."""
 MAX_WINDOWS_PATH = 240
 """Windows' limit is 259; cloud folders and editors add to a path."""
 PROBE = ".narrate-writes"
-"""Deleted at once. Where that fails, its `.part` makes it a leftover for the next run, which it is."""
+"""Probe file. Where it cannot be deleted, the next run removes it with the other `.part` files."""
 
 
 def space_needed_bytes(lines: Sequence[PlannedLine], language: str, sample_rate: int) -> int:
-    """For the lines that are to be made."""
+    """Bytes for the lines that are to be made. sample_rate: Hertz; 0 where the server does not say."""
     seconds = sum(expected_seconds(line.wanted.text, language) for line in lines)
     rate = sample_rate or DEFAULT_SAMPLE_RATE
     return round(seconds * rate * BYTES_PER_SAMPLE * LENGTH_MARGIN) + SPACE_MARGIN_BYTES
@@ -58,7 +58,7 @@ def check_writable(folder: Path) -> None:
         files.move(files.write_part(folder / PROBE, b"x"), renamed)
         files.remove(renamed)
     except FileHeld as error:
-        # Nobody else has a file that is new: on Windows, missing rights look like a held file.
+        # No other program holds a new file: on Windows, missing permissions look like a held file.
         raise files.disk_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), folder) from error
 
 
@@ -81,7 +81,7 @@ def long_path_warning(folder: Path, names: Sequence[str]) -> str:
 
 
 def check_folder(folder: Path, plan: Plan, language: str, sample_rate: int, platform: str) -> list[str]:
-    """Warnings. Raises DiskUnusable for what would stop the run later."""
+    """Returns warnings. Raises DiskUnusable for what would stop the run later."""
     check_writable(folder)
     if plan.to_make:
         needed = space_needed_bytes(plan.to_make, language, sample_rate)

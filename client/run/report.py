@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and its summary. Knows no terminal."""
+"""The events that a run reports, and its summary. Knows no terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from client.project.plan import PlannedLine
 
 
 class Report(Protocol):
-    """Told what happens, as it happens."""
+    """Receives the events of a run as they happen."""
 
     def note(self, sentence: str) -> None: ...
     def waiting(self, sentence: str, waited_s: float, limit_s: float) -> None: ...
@@ -32,16 +32,16 @@ class Summary:
     left: int
     """Lines that were not begun."""
     unplaced: Sequence[str]
-    """Names whose audio is made and waits beside them."""
+    """Names of files whose audio is made and lies beside them under another name."""
     held: Sequence[Path]
     """Files that another program has not let go of."""
     doubtful: Sequence[LineRecord]
-    """Finished lines whose ending nobody is sure of."""
+    """Finished lines whose cut was not sure: to be listened to."""
     audio_seconds: float
     """Of all finished lines of the folder."""
     wall_seconds: float
     draft: bool
-    again: str
+    command: str
     """The exact command that goes on from here."""
 
 

@@ -18,7 +18,7 @@ from client.run.report import RunReport, Summary
 from server.terminal.messages import t
 
 WAITING_REMINDER_S = 60.0
-"""Plain output repeats that it waits no more often than this."""
+"""Plain output says that the run still waits no more often than this."""
 
 
 def duration(seconds: float) -> str:
@@ -48,7 +48,7 @@ def waiting_sentence(sentence: str, waited_s: float, limit_s: float) -> str:
 
 
 class Reminder:
-    """Says when it is time to tell again that the run still waits."""
+    """Decides when it is time to repeat that the run still waits."""
 
     def __init__(self) -> None:
         self._last_s = float("-inf")
@@ -266,11 +266,11 @@ def show_summary(summary: Summary, console: Console) -> None:
         line(t("This is DRAFT speech, a robot voice: not for publication."))
     line(t("Folder: {folder}", folder=summary.folder))
     if summary.failed or summary.left or summary.unplaced:
-        line(t("To go on, run: {command}", command=summary.again))
+        line(t("To go on, run: {command}", command=summary.command))
 
 
 class LoggedReport:
-    """Tells two reports the same: the one on the screen and the plain one in run.log."""
+    """Passes every event to two reports: the one on the screen and the plain one in run.log."""
 
     def __init__(self, screen: RunReport, log: PlainReport) -> None:
         self.both: tuple[RunReport, RunReport] = (screen, log)

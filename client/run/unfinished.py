@@ -1,7 +1,7 @@
 """The unfinished runs of this user, for `narrate resume`: one small JSON file each, in the user's own folder.
 
-Held: where the script and the project folder are and which options were given. Never the key: it comes from .env or
-the environment again, read from the folder in which the command was typed.
+Each file holds where the script and the project folder are and which options were given; never the key, which resume
+reads again from the environment or from .env, as seen from the folder in which the command was typed.
 
 `narrate resume --all` may be called by the system at logon, so that a night survives an update's restart:
 
@@ -15,36 +15,42 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from client.errors import DiskUnusable
 from client.project import files
+from client.run.options import RunOptions
 
 FOLDER = "overnight-narrator"
 
 
-class UnfinishedRun(BaseModel):
-    """What is needed to go on."""
-
-    model_config = ConfigDict(extra="ignore")
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedRun(RunOptions):
+    """The run's options and where it was; all paths are absolute."""
 
     folder: Path
     """The project folder."""
-    script: Path
-    """Absolute, like the other paths."""
     typed_in: Path
     """The folder in which the command was typed: its .env holds address and key."""
-    output: Path
-    server: str = ""
-    """The address, if it was given with --server."""
-    project: str = ""
-    language: str = ""
-    draft: bool = False
-    local: bool = False
-    mix: bool = False
-    wait_hours: float = 10.0
+
+
+_FILE = TypeAdapter(UnfinishedRun)
+
+
+def unfinished_run(options: RunOptions, folder: Path, project: str, typed_in: Path) -> UnfinishedRun:
+    """The run in the form that needs no current folder. project: the name that the project folder records."""
+    values = {
+        **asdict(options),
+        "folder": folder,
+        "typed_in": typed_in,
+        "script": options.script.absolute(),
+        "output": str(folder.parent),
+        "project": project,
+    }
+    return UnfinishedRun(**values)
 
 
 def runs_folder(environ: Mapping[str, str], platform: str, home: Path) -> Path:
@@ -68,8 +74,8 @@ def remember(runs: Path, run: UnfinishedRun) -> bool:
     """False where this user's folder cannot be written; the run itself needs nothing of it."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(file_of(runs, run.folder), run.model_dump_json(indent=1).encode())
-    except (OSError, ValueError, DiskUnusable):  # ValueError: a path that is no text
+        files.write_atomically(file_of(runs, run.folder), _FILE.dump_json(run, indent=1))
+    except (OSError, ValueError, DiskUnusable):  # ValueError: a file name that is not UTF-8
         return False
     return True
 
@@ -78,15 +84,15 @@ def forget(runs: Path, folder: Path) -> None:
     try:
         files.remove(file_of(runs, folder))
     except DiskUnusable:
-        return  # it will be found finished, and forgotten then
+        return  # the next resume finds the run finished and forgets it
 
 
 def unfinished(runs: Path) -> list[UnfinishedRun]:
-    """By folder name: in the order of their dates."""
+    """Sorted by folder name, so by date. Files that cannot be read are passed over."""
     found = []
     for path in sorted(runs.glob("*.json")):
         try:
-            found.append(UnfinishedRun.model_validate_json(path.read_bytes()))
+            found.append(_FILE.validate_json(path.read_bytes()))
         except (OSError, ValidationError):
             continue
     return sorted(found, key=lambda run: (run.folder.name, str(run.folder)))

@@ -24,7 +24,7 @@ from server.terminal.messages import t
 
 CONNECT_TIMEOUT_S = 10.0
 SPEECH_TIMEOUT_S = 900.0
-"""A long sentence on a slow card, behind others in the queue; a server that is gone is noticed by the socket."""
+"""For a long sentence on a slow card, behind others in the queue; the socket notices a server that vanished."""
 HEALTH_TIMEOUT_S = 10.0
 DEFAULT_RETRY_AFTER_S = 5.0
 MAX_RETRY_AFTER_S = 120.0
@@ -32,7 +32,7 @@ MAX_RETRY_AFTER_S = 120.0
 
 @dataclass(frozen=True)
 class Voice:
-    """What makes two lines sound alike."""
+    """Two lines with equal values sound alike."""
 
     engine: str
     model: str
@@ -63,12 +63,12 @@ class VoiceServer:
         self._http = httpx.AsyncClient(
             base_url=address,
             headers={
-                # Two narrators share the engine in turns, also behind one address.
+                # The server takes turns by this header, so two narrators behind one address share the engine fairly.
                 contract.HEADER_CLIENT: secrets.token_hex(8),
                 **({"authorization": f"Bearer {key}"} if key else {}),
             },
             timeout=httpx.Timeout(SPEECH_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            # A proxy for the internet must not get the sentences of a server at home.
+            # Sentences for a server at home must not go to an internet proxy.
             trust_env=False,
             transport=transport,
         )
@@ -146,10 +146,10 @@ def problem_error(response: httpx.Response) -> Exception:
 
 
 def problem_sentence(problem: Problem) -> str:
-    """The reader's language where we know the code, else the server's own English sentence."""
+    """In the reader's language where the code is known, else the server's own English sentence."""
     try:
         return t(SENTENCES[ErrorCode(problem.code)], **problem.params)
-    except (ValueError, KeyError):  # a newer server's code, or its parameters
+    except (ValueError, KeyError):  # a code or parameters of a newer server
         return problem.detail
 
 
@@ -164,7 +164,7 @@ def _unknown_answer(response: httpx.Response) -> Exception:
 
 
 def retry_after_s(response: httpx.Response) -> float:
-    """Seconds that the server asks to wait, within reason."""
+    """Seconds that the server asks to wait, from 0.5 to MAX_RETRY_AFTER_S."""
     try:
         wanted = float(response.headers.get("retry-after", DEFAULT_RETRY_AFTER_S))
     except ValueError:  # the other form of the header, a date

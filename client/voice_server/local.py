@@ -1,4 +1,4 @@
-"""A server of one's own for as long as one command runs: `narrate run --local` and the demo.
+"""A server on this PC that lives as long as one command: `narrate run --local` and the demo.
 
 Knows the server only as a program that is started, and as HTTP.
 """
@@ -92,7 +92,7 @@ def _new_group_flag() -> int:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Asks it to end by closing its standard input (as our own death would), then makes it."""
+    """Ends the server by closing its standard input, as our own death would; kills it after STOP_PATIENCE_S."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
@@ -104,7 +104,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def died_sentence(server: LocalServer, log: Path) -> str | None:
-    """Why the local server ended, in its own last words; None while it runs."""
+    """Why the local server ended, with the last line that it printed; None while it runs."""
     if server.process.poll() is None:
         return None
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
@@ -116,7 +116,7 @@ def died_sentence(server: LocalServer, log: Path) -> str | None:
 
 
 def wait_until_listening(server: LocalServer, log: Path, limit_s: float = 60.0) -> None:
-    """Returns when the port answers. Raises ClientError with the server's own words when it ends instead."""
+    """Returns when the port answers. Raises ClientError with the server's last line when the server ends instead."""
     host, port = "127.0.0.1", int(server.address.rsplit(":", 1)[1])
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:

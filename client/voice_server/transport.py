@@ -1,7 +1,7 @@
 """The connection to the server, with what httpx does not do by itself: notice a server that vanished without a word.
 
-A PC that is switched off or falls asleep sends no goodbye, and speech may rightly take minutes. So the operating
-system asks the silent peer whether it is still there, and an answer that has begun must go on coming.
+A PC that is switched off or falls asleep closes no connection, and speech may rightly take minutes. So the operating
+system probes a silent peer (TCP keep-alive), and an answer that has begun must not pause.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import AsyncIterator, Iterable
 import httpx
 
 BODY_STALL_S = 60.0
-"""Longest silence in the middle of an answer: it was made whole before its first byte was sent."""
+"""Longest pause within an answer: the server sends its first byte when the whole answer is made."""
 MAX_BODY_BYTES = 256 * 1024 * 1024
-"""Far more than any sentence has; whatever sends more is no voice-server."""
+"""Far more than any sentence has; a larger answer comes from no voice-server."""
 ALIVE_IDLE_S, ALIVE_EVERY_S, ALIVE_TRIES = 30, 10, 6
 """A vanished peer is noticed after 90 s."""
 
 
 def keepalive_options(platform: str) -> list[tuple[int, int, int]]:
-    """TCP keep-alive, by the names that this system has for it."""
+    """The socket options for TCP keep-alive, by the names that this system has for them."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     idle = "TCP_KEEPALIVE" if platform == "darwin" else "TCP_KEEPIDLE"
     for name, value in ((idle, ALIVE_IDLE_S), ("TCP_KEEPINTVL", ALIVE_EVERY_S), ("TCP_KEEPCNT", ALIVE_TRIES)):

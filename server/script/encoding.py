@@ -1,4 +1,4 @@
-"""The bytes of a script file to characters: which encoding, and what is no text at all. Knows no grammar."""
+"""Decodes a script file: finds its encoding, refuses what is no text. Knows no grammar."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _is_binary(text: str) -> bool:
 
 
 def _is_damaged_utf8(data: bytes) -> bool:
-    """Nearly all of it is UTF-8: guessing another encoding would speak gibberish all night."""
+    """Whether nearly all of the data is UTF-8: decoded otherwise, it would be gibberish that is spoken all night."""
     text = data.decode("utf-8", "replace")
     whole = sum(ord(character) > 127 and character != "\ufffd" for character in text)
     return whole > 5 * text.count("\ufffd")
@@ -66,7 +66,7 @@ _FREQUENT_SYLLABLES = frozenset(
     "이다는에을의가고하를은한지로사도기서들그어나리자시니라해인대으요아과만일정있수게습면여보것안부제없때우생스장말세내주"
     "거전오저선까데와구상음던마원당동했된였았었겠네죠신물성러비유야합입중모든위간무영경소방문러트운교치공연계반미국실조"
 )
-"""Half of all the syllables of any Korean text; Chinese or Japanese bytes read as CP949 give rare ones."""
+"""Half of the syllables of any Korean text are these; Chinese or Japanese bytes read as CP949 give rare ones."""
 
 _FREQUENT_HAN = frozenset(
     "的一是不了在人有我他这個个们們中来來上大为為和国國地到以说說时時要就出会會可也你对對生能而子那得于着著下自之年"
@@ -78,10 +78,10 @@ _LEGACY_LATIN = frozenset("äöüßàâçèéêëîïôùûœáíóúñ¿¡ãõ�
 
 
 def _in_a_regional_encoding(data: bytes) -> str | None:
-    """Text from before UTF-8, by what its characters look like.
+    """Tries the encodings that were used before UTF-8; the one whose characters look most like its language wins.
 
-    Detectors go by statistics and take a short CP949 script for Chinese or Cyrillic; the languages that we speak have
-    characters that tell with a handful of them.
+    General detectors take a short CP949 script for Chinese or Cyrillic. In the languages that are spoken here, a
+    handful of characters is enough. None where nothing fits.
     """
     best_text, best_likeness = None, 0.3
     for encoding, likeness_of in (
@@ -114,25 +114,26 @@ def _share(characters: list[str], wanted: frozenset[str]) -> float:
 def _looks_korean(text: str) -> float:
     foreign = _foreign(text)
     hangul = [c for c in foreign if "가" <= c <= "힣"]
-    # At least a little: a title of two rare syllables is still most likely Korean with our users.
+    # At least 0.35: a title of two rare syllables is still most likely Korean with our users.
     return max(0.35, _share(hangul, _FREQUENT_SYLLABLES)) * len(hangul) / max(1, len(foreign))
 
 
 def _looks_japanese(text: str) -> float:
     foreign = _foreign(text)
-    # Half-width katakana are what any byte above 0xA0 becomes in Shift JIS, so they count for nothing.
+    # Half-width katakana do not count: in Shift JIS, most bytes above 0xA0 are one.
     return min(1.0, 1.2 * sum("ぁ" <= c <= "ヿ" or c in "、。「」" for c in foreign) / max(1, len(foreign)))
 
 
 def _looks_chinese(text: str) -> float:
     foreign = _foreign(text)
     han = [c for c in foreign if "㐀" <= c <= "鿿"]
-    # A quarter of running text are these characters: four times their share is near 1.
+    # These characters make a quarter of running text, so four times their share is near 1.
     return min(0.95, 4 * _share(han, _FREQUENT_HAN)) * len(han) / max(1, len(foreign))
 
 
 def _looks_russian(text: str) -> float:
-    # KOI8-R and CP1251 swap the cases of each other's letters, and an accented letter becomes one between Latin ones.
+    # Wrongly decoded text gives itself away: KOI8-R and CP1251 swap the cases of each other's letters, and an accented
+    # Latin letter becomes a Cyrillic one between Latin ones.
     if re.search(r"[a-z][а-яё]|[а-яё][a-z]", text, re.IGNORECASE):
         return 0.0
     words = re.findall(r"[А-Яа-яЁё]+", text)
@@ -142,21 +143,22 @@ def _looks_russian(text: str) -> float:
 
 
 def _looks_latin(text: str) -> float:
-    # Accented letters stand among plain ones (`ção` is the longest row); more of them are another script's bytes.
-    rows = sum(len(row) for row in re.findall(r"[À-ÿ]{3,}|[À-Þ][¡-ÿ]", text))
+    # Accented letters stand among plain ones, two together at most (`ção`); more of them are another script's bytes.
+    too_long = sum(len(run) for run in re.findall(r"[À-ÿ]{3,}|[À-Þ][¡-ÿ]", text))
     foreign = _foreign(text)
-    return (_share(foreign, _LEGACY_LATIN) * len(foreign) - rows) / max(1, len(foreign))
+    return (_share(foreign, _LEGACY_LATIN) * len(foreign) - too_long) / max(1, len(foreign))
 
 
 _UNSPOKEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ue000]"
 )
-"""Zero-width and direction marks, soft hyphens, Hangul fillers; and U+E000, which is a mark of our own below."""
+"""Zero-width and direction marks, soft hyphens, Hangul fillers; and U+E000, which is passages.BREAK."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
 
 def cleaned(text: str) -> str:
+    r"""In NFC, with \n for every line break, without control characters and invisible ones."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = re.sub(r"[\v\f\x85\u2028\u2029]", " ", text)  # they would shift the editor's line numbers
+    text = re.sub(r"[\v\f\x85\u2028\u2029]", " ", text)  # no editor counts them as a new line
     return unicodedata.normalize("NFC", _CONTROL.sub("", _UNSPOKEN.sub("", text)))

@@ -34,7 +34,7 @@ TEXT_SUFFIXES = frozenset({".txt"})
 MARKDOWN_SUFFIXES = frozenset({".md", ".markdown"})
 
 MAX_FILE_BYTES = 5_000_000
-"""About 500 hours of speech: whatever is larger is no script."""
+"""About 500 hours of speech: a larger file is no script."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_script(path: Path, language: str | None = None) -> Script:
 
 
 def parse_script(text: str, markdown: bool, language: str | None) -> Script:
-    """The same for text in hand; its name stays empty and it may have no lines. Raises ScriptError for the language."""
+    """The same for a text; the name stays empty, and there may be no lines. Raises ScriptError for the language."""
     passages = list((markdown_passages if markdown else text_passages)(cleaned(text)))
     spoken_in = _language(language, passages)
     return Script("", spoken_in, tuple(_lines(passages, spoken_in)))
@@ -158,12 +158,12 @@ def _lines(passages: list[Passage], language: str) -> Iterator[Line]:
 
 
 def _inked(text: str) -> int:
-    """Characters but white space; split_sentences keeps all of them, so they tell where a sentence began."""
+    """Number of characters that are no white space: split_sentences keeps them all, so the count finds a sentence."""
     return sum(not character.isspace() for character in text)
 
 
 def _source_lines(passage: Passage) -> list[int]:
-    """For each inked character the line of the file that it is on."""
+    """For each character that is no white space, the line of the file on which it stands."""
     numbers: list[int] = []
     line = passage.source_line
     for character in passage.text:
@@ -174,7 +174,7 @@ def _source_lines(passage: Passage) -> list[int]:
 
 
 def _running_text(text: str, language: str) -> str:
-    """Line breaks within a Markdown paragraph become spaces, and nothing where the script writes without them."""
+    """Line breaks within a Markdown paragraph become spaces; beside Japanese and Chinese characters they vanish."""
     if language in ("Japanese", "Chinese"):
         text = re.sub(rf"(?<=[^\x00-\x7f]){BREAK}|{BREAK}(?=[^\x00-\x7f])", "", text)
     return text.replace(BREAK, " ")

@@ -24,7 +24,7 @@ _QUOTED = re.compile(r"^\s{0,3}(?:>\s?)+")
 def markdown_passages(text: str) -> Iterator[Passage]:
     reader = PassageReader()
     run: list[str] = []
-    """Source lines of the passage under way."""
+    """Source lines of the current passage."""
     run_begins = 0
     lines = _without_blocks(text.split("\n"))
 
@@ -51,18 +51,18 @@ def markdown_passages(text: str) -> Iterator[Passage]:
             yield from finish()
             continue
         bullet = _BULLET.match(line)
-        row = line.lstrip().startswith("|")
+        is_table_row = line.lstrip().startswith("|")
         label, rest = label_and_rest(line[bullet.end() :] if bullet else line)
-        if bullet or row or label:
+        if bullet or is_table_row or label:
             yield from finish()
         reader.label = label or reader.label
-        if row:
+        if is_table_row:
             rest = ", ".join(cell.strip() for cell in rest.strip().strip("|").split("|") if cell.strip())
         if not run:
             run_begins = number
         if rest.strip():
             run.append(rest.strip())
-        if row or raw.endswith(("  ", "\\")):
+        if is_table_row or raw.endswith(("  ", "\\")):
             yield from finish()
     yield from finish()
 
@@ -104,7 +104,7 @@ _MARKS_OFF = (
     (re.compile(r"(?<![A-Za-z0-9_\\])_(?=[^\s_])([^_]+?)(?<=\S)_(?![A-Za-z0-9_])"), r"\1"),
     (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
 )
-"""In this order: a link's text may be emphasised, an escaped star is none."""
+"""The order matters: a link's text may be emphasised, and an escaped star is no emphasis."""
 
 
 def _without_marks(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Names of WAV files and project folders that every system, editor and EDL can live with. Knows no disk.
+"""Names of WAV files and project folders that work on every system, in every editor and in an EDL. Knows no disk.
 
-Safe means: composed (NFC), so that Hangul from a Mac does not come apart on Windows; no sign that a file system, a URL
-or an EDL treats specially; not a device name of Windows; short enough in bytes for NAS shares and for a path of 260.
+A safe name is composed (NFC), so that Hangul from a Mac does not come apart on Windows; it has no sign that a file
+system, a URL or an EDL treats specially; it is no device name of Windows; it is short enough in bytes for NAS shares
+and for a path of 260.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_LABEL_CHARS = 40
 LABEL_WORDS = 3
 
 LABEL_CHARS = {"wide": 16, "unspaced": 10, "letters": 24}
-"""Of a label that is made from the sentence: Hangul; kana and Han; everything else."""
+"""Longest label that is made from a sentence, by its script: Hangul; kana and Han; everything else."""
 
 MIN_NUMBER_WIDTH = 3
 
@@ -34,17 +35,17 @@ _DEVICES = frozenset(
     | {f"{port}{n}" for port in ("com", "lpt") for n in (*range(10), "¹", "²", "³")}
 )
 
-# Letters by their category, but nothing to be seen: Hangul fillers.
+# Hangul fillers: letters by their Unicode category, but invisible.
 _INVISIBLE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
 
 _DROPPED = frozenset("'’‘`\"“”´")
-"""Leave no gap: don't becomes dont."""
+"""Dropped without a `_` in their place: don't becomes dont."""
 
 
 def line_file_names(labels: Sequence[str], texts: Sequence[str]) -> list[str]:
     """`001_label.wav`, ... for a whole script: the label given, or else the sentence's first words.
 
-    The numbers keep the names apart, whatever the labels are. ValueError where the two differ in length.
+    The numbers keep the names apart, even where labels are equal. ValueError where the two differ in length.
     """
     width = max(MIN_NUMBER_WIDTH, len(str(len(texts))))
     return [
@@ -94,7 +95,7 @@ def _file_name(number: str, label: str) -> str:
 
 
 def _shortened_label(label: str) -> str:
-    """A given label keeps whole words where it must be cut."""
+    """The given label; where it is too long, cut between two words if that keeps half of it."""
     cleaned = _cleaned(label)
     if len(cleaned) <= MAX_LABEL_CHARS:
         return cleaned
@@ -107,7 +108,7 @@ def _cleaned(text: str) -> str:
     """Letters, numbers and their marks; everything else becomes one `_`."""
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", unicodedata.normalize("NFC", text))  # 3,500 stays one number
     kept = "".join(_kept(text, at) for at in range(len(text)))
-    # Again NFC: a dropped character may have stood between a letter and its mark.
+    # NFC once more: a dropped character may have stood between a letter and its mark.
     kept = unicodedata.normalize("NFC", re.sub(r"_{2,}", "_", kept))
     return re.sub(r"^[_.\-]+|[_.\-]+$", "", _without_stray_marks(kept))
 
@@ -131,17 +132,20 @@ def _is_variation_selector(character: str) -> bool:
 
 
 def _without_stray_marks(text: str) -> str:
-    """Marks need a letter before them: on their own they hang on the number or on the dash."""
+    """Drops combining marks without a letter before them: they would join the number or the dash."""
     kept = ""
     for character in text:
-        # What counts is the character that stays before it: a mark on a mark that was dropped hangs loose too.
+        # `kept` counts and not `text`: a mark after a dropped mark has no letter either.
         if not _extends(character) or (kept and (kept[-1].isalnum() or _extends(kept[-1]))):
             kept += character
     return kept
 
 
 def _extends(character: str) -> bool:
-    """Belongs to the character before it: accents, and the vowels and finals of old Hangul, which have no syllables."""
+    """Whether the character belongs to the one before it: an accent, or a vowel or final of old Hangul.
+
+    Old Hangul has no composed syllables.
+    """
     return (
         unicodedata.category(character)[0] == "M"
         or "\u1160" <= character <= "\u11ff"

@@ -17,10 +17,10 @@ BREAK = "\ue000"
 
 @dataclass(frozen=True)
 class Passage:
-    """What is split into sentences as one: a line of a .txt file, the running text of a Markdown paragraph."""
+    """A text that is split into sentences as one: a line of a .txt file, the running text of a Markdown paragraph."""
 
     text: str
-    """With a mark for each line break of the source."""
+    """With BREAK for each line break of the source."""
     label: str
     paragraph: int
     heading: str
@@ -29,13 +29,13 @@ class Passage:
 
 @dataclass
 class PassageReader:
-    """Where in the script we are."""
+    """Paragraph, heading and label at the line that is being read."""
 
     paragraph: int = 0
     paragraph_open: bool = False
     heading: str = ""
     label: str = ""
-    """Waits for the next sentence."""
+    """For the next passage."""
 
     def close_paragraph(self) -> None:
         self.paragraph_open = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from server.sentences.place import Place, is_wide, roman
+from server.sentences.place import Place, is_cased, is_wide
 from server.sentences.quotations import HESITATIONS
 from server.sentences.words import (
     ABBREVIATIONS,
@@ -22,7 +22,7 @@ def ends_at_ellipsis(place: Place) -> bool:
     if place.code == "ko":
         return is_closing_korean(place.said)
     if place.code in ("ja", "zh"):
-        return False  # both use it for a pause far more often than for an end; an end has its 。
+        return False  # both use an ellipsis for a pause far more often than for an end, which has its own 。
     if is_wide(place.rest[0]) or not place.word[:1].isupper():
         return False
     hesitation = place.said.casefold() in HESITATIONS
@@ -58,13 +58,13 @@ def ends_at_full_stop(place: Place) -> bool:
     if verdict is not None:
         return verdict
     if code in ("ko", "ja", "zh", "it"):
-        return True  # sentencex knows a thousand Italian abbreviations, "mai", "via" and "ore" among them
+        return True  # the Italian abbreviations of sentencex include common words: mai, via, ore
     # A word of six letters is hardly an abbreviation.
     return place.advised or len(token) > 5 or token.casefold() in WORDS_AFTER_ALL.get(code, ())
 
 
 def _is_list_marker(place: Place, token: str) -> bool:
-    """`1.` or `A.` where a sentence begins, or behind a colon."""
+    """`1.` or `A.` at the beginning of a sentence or after a colon."""
     if not re.fullmatch(r"\d{1,3}|[A-Za-z]|[IVX]{1,4}|[가나다라마바]|\d{1,2}(?:\.\d{1,2})+", token):
         return False
     before = place.said[: len(place.said) - len(token)].strip(" *_•·-—–(\"'“‘«「")
@@ -96,7 +96,7 @@ def _ends_after_number(place: Place, token: str) -> bool:
         if _EAST_DATE.search(place.said) and re.search(r"(?:^|\D)\d{4}\.|\d{1,2}\.\s?\d{1,2}\.\s?\d{1,2}$", place.said):
             return False
         if place.code != "ko" and re.fullmatch(r"\d{1,2}", token):
-            return False  # neither ends a sentence in an ASCII stop behind a number: 2. 閉じる
+            return False  # Japanese and Chinese end no sentence with an ASCII stop after a number: 2. 閉じる
         return not (_EAST_DAY.search(place.said) and _KO_DATED.match(place.rest))
     if place.code == "de" and re.fullmatch(r"\d{1,2}", token):
         return not _is_german_ordinal(place, token)
@@ -133,7 +133,7 @@ def _abbreviation(said: str) -> str:
 
 
 def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | None:
-    """Whether the sentence ends, by the tables of abbreviations; None where they do not know the word."""
+    """Whether the sentence ends, by the tables of abbreviations; None where the tables do not know the word."""
     tables = ABBREVIATIONS.get(place.code, ABBREVIATIONS_ELSEWHERE)
     starts = place.word.casefold() in STARTERS[place.code]
     number = re.match(r"[№#]?\d|[IVXLC]+\b", place.rest) is not None
@@ -141,7 +141,7 @@ def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | Non
     if keys & tables.closing:
         return not number
     if place.code == "ru" and token in ("г", "см", "д", "с") and re.search(r"\d\s?\w+$", place.said):
-        return starts  # 1799 г. is a year, г. Москва a town; 5 см. a length, см. a hint to a page
+        return starts  # 1799 г. is a year, г. Москва a town; 5 см. a length, см. a reference
     if keys & tables.leading:
         return False
     if keys & tables.numbered and (number or len(token) > 1):
@@ -150,7 +150,7 @@ def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | Non
         return True
     if keys & tables.either or any(token.endswith(end) for end in tables.endings):
         return starts or (place.code == "en" and place.advised)
-    if re.match(r"[^\W\d_]\.", place.rest) and re.search(r"(?:^|[.-])\w$", token) and roman(token[-1]):
+    if re.match(r"[^\W\d_]\.", place.rest) and re.search(r"(?:^|[.-])\w$", token) and is_cased(token[-1]):
         return False  # J. K.
     if re.fullmatch(r"[^\W\d_]\.-[^\W\d_]", token):
         return False  # J.-P.
@@ -159,6 +159,6 @@ def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | Non
     if place.code == "ko" and len(token) == 1 and KO_LETTERED.search(place.said):
         return True
     last = abbreviation.split(".")[-1]
-    if len(last) == 1 or last.isupper() or (len(token) == 1 and roman(token)):  # as p. m., EE. UU. and C.
+    if len(last) == 1 or last.isupper() or (len(token) == 1 and is_cased(token)):  # as p. m., EE. UU. and C.
         return place.advised if place.code == "en" else starts
     return None

@@ -46,9 +46,9 @@ _TELLING_LETTERS = {
 
 
 def detect_language(text: str) -> str:
-    """The name of the one of the ten that the text is most likely in; English where nothing tells.
+    """The name of the language, one of the ten, that the text is most likely in; English where nothing tells.
 
-    Korean, Japanese, Chinese and Russian by their script, the others by their small words and their letters.
+    Korean, Japanese, Chinese and Russian are known by their script, the other six by frequent words and by letters.
     """
     text = re.sub(r"https?://[!-~]+|www\.[!-~]+|[!-~]+@[!-~]+", " ", text)  # addresses are Latin in every language
     counts = {
@@ -58,7 +58,7 @@ def detect_language(text: str) -> str:
         "cyrillic": sum("Ѐ" <= character <= "ӿ" for character in text),
         "latin": sum(character.isalpha() and unicodedata.name(character, "").startswith("LATIN") for character in text),
     }
-    # One character of these is a syllable or more; names of products in Latin letters must not outweigh them.
+    # Three times: one such character is a syllable or more, and Latin product names must not outweigh a Korean text.
     east = 3 * (counts["hangul"] + counts["kana"] + counts["han"])
     if not any(counts.values()):
         return LANGUAGES["en"]
@@ -75,7 +75,7 @@ def _latin_language(text: str) -> str:
     words = re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", text.casefold().replace("’", "'"))
     scores = dict.fromkeys(_TELLING_WORDS, 0.0)
     for word in words:
-        # l'uomo, d'accord, j'ai: the part before the apostrophe tells nothing that the table does not hold whole.
+        # A word with an apostrophe counts where a table holds the whole of it: j'ai does, l'uomo does not.
         knowing = [code for code in scores if word in _TELLING_WORDS[code] or word in STARTERS[code]]
         for code in knowing:
             scores[code] += 1 / len(knowing)

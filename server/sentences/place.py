@@ -12,11 +12,11 @@ _MARK = r"[.?!…。．？！｡‼⁇⁈⁉‽]"
 _RUN = re.compile(rf"{_MARK}+(?:[ \u00a0\u202f]+[?!]+(?=\s|$))*")
 
 _TAIL = re.compile(r"[~～〜♪♫♡♥★☆]+|[ㅋㅎㅠㅜ]+|\^\^+|\[\d{1,3}\]")
-"""What may hang on a stop mark: a wave, a laugh, a footnote number."""
+"""Characters that may follow a stop mark directly: a wave, a laugh, a footnote number."""
 
 _EMOJI = r"[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u200d\ufe0f]"
 
-# Pictures that point at what follows open a sentence; all others close the one before.
+# An emoji that points forward begins the next sentence; every other emoji belongs to the sentence before it.
 _POINTER = r"[👉👇➡▶►➤➜✅☑✔📌📍🔔💡🔹🔸❌⭐]"
 
 _EMOJI_TAIL = re.compile(rf"(?!{_POINTER}){_EMOJI}|\s+(?!{_POINTER}){_EMOJI}(?:\s*(?!{_POINTER}){_EMOJI})*(?=\s|$)")
@@ -48,50 +48,51 @@ TITLE_CLOSERS = frozenset("》〉")
 _OPENERS = re.compile(r"[\"'“‘„‚«»‹「『《〈【（(\[¿¡—–\-―•·\s*_]*")
 
 AHEAD = 200
-"""Characters that the rules look ahead; without an end a whole book in one line takes minutes."""
+"""Characters that the rules look ahead: without a limit, a book in one line takes minutes."""
 
 
 @dataclass(frozen=True)
 class _Stop:
-    """A run of stop marks with everything that closes behind it."""
+    """A run of stop marks with the closing quotes, brackets, waves and emoji after it."""
 
     begin: int
-    """Where the marks begin."""
+    """Position of the first stop mark."""
     end: int
-    """Behind closing quotes, waves, emoji."""
+    """Position after the closing quotes, waves and emoji."""
     marks: str
     closed: str
     """The closing quotes and brackets passed, in order."""
     opened_at: int
-    """Where the outermost bracket that closes here opened; -1 for none."""
+    """Position where the outermost bracket that closes here was opened; -1 for none."""
     marks_behind: bool
-    """Stop marks follow the closing quote too, as in `"Really?".`"""
+    """Stop marks follow the closing quote as well, as in `"Really?".`"""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One candidate and all that the rules look at."""
+    """One candidate for the end of a sentence, with all that the rules look at."""
 
     code: str
     line: str
     start: int
-    """Where the sentence under way begins."""
+    """Position where the current sentence begins."""
     stop: _Stop
     advised: bool
     """sentencex would end a sentence here."""
 
     @property
     def said(self) -> str:
-        """The sentence under way up to the stop marks."""
+        """The current sentence up to the stop marks."""
         return self.line[self.start : self.stop.begin].strip()
 
     @property
     def gap(self) -> bool:
+        """White space follows the stop."""
         return self.line[self.stop.end : self.stop.end + 1].isspace()
 
     @property
     def rest(self) -> str:
-        """What follows, as far as any rule looks."""
+        """The text after the stop: AHEAD characters at most, without leading white space."""
         return self.line[self.stop.end : self.stop.end + AHEAD].lstrip()
 
     @property
@@ -101,7 +102,7 @@ class Place:
 
     @property
     def word(self) -> str:
-        """The next word, without what opens before it; of `I'll` the `I`."""
+        """The next word without the quotes and dashes before it; of `I'll` only the `I`."""
         found = re.match(r"\w+", self.rest[len(self.opening) :])
         return found[0] if found else ""
 
@@ -116,7 +117,7 @@ def pairs_of(line: str, code: str) -> dict[int, int]:
     pairs: dict[int, int] = {}
     for at, character in enumerate(line):
         before, after = line[at - 1 : at] if at else "", line[at + 1 : at + 2]
-        if character in "'’" and roman(before) and (roman(after) or after.isdigit()):
+        if character in "'’" and is_cased(before) and (is_cased(after) or after.isdigit()):
             continue  # an apostrophe: don't, l'heure
         match = next((i for i in reversed(open_at) if character in PAIRS[line[i]]), None)
         if match is not None and not (character == "»" and line[match] == "»"):
@@ -130,14 +131,14 @@ def pairs_of(line: str, code: str) -> dict[int, int]:
 def _may_open(character: str, before: str, after: str, code: str) -> bool:
     if character not in "\"'»":
         return True
-    # 27" is inches and the dogs' a genitive; '90s is a decade, where Korean quotes numbers with the same sign.
+    # No quotation begins at 27" (inches), dogs' (a genitive) and '90s (a decade); but Korean quotes numbers with '.
     free = not before or before.isspace() or (not (before.isalnum() and before.isascii()) and character == '"')
     free = free or unicodedata.category(before) in ("Ps", "Pi", "Pd")
     return free and bool(after) and not (character == "'" and after.isdigit() and code != "ko")
 
 
-def roman(character: str) -> bool:
-    """A letter of an alphabet with capitals."""
+def is_cased(character: str) -> bool:
+    """A letter of an alphabet that has capitals: Latin, Greek, Cyrillic."""
     return character.lower() != character.upper()
 
 
@@ -152,7 +153,7 @@ def stops_of(line: str, pairs: dict[int, int]) -> Iterator[_Stop]:
 
 
 def _stop(line: str, found: re.Match[str], pairs: dict[int, int]) -> _Stop:
-    """Takes along what closes behind the marks, and marks behind that."""
+    """The stop with all that closes after its marks, and with the stop marks after that."""
     end, closed, opened_at, behind, marks = found.end(), "", -1, False, found[0]
     while end < len(line):
         spaces = len(line[end : end + 9]) - len(line[end : end + 9].lstrip())
@@ -161,7 +162,7 @@ def _stop(line: str, found: re.Match[str], pairs: dict[int, int]) -> _Stop:
             closed += line[end]
             opened_at = pairs[end]
             end += 1
-        elif line[end] in "”’」』）)" and end not in pairs:  # closes what another line opened
+        elif line[end] in "”’」』）)" and end not in pairs:  # closes a pair that another line opened
             closed += line[end]
             end += 1
         elif tail := _TAIL.match(line, end):
@@ -176,17 +177,20 @@ def _stop(line: str, found: re.Match[str], pairs: dict[int, int]) -> _Stop:
 
 
 def _quotation_ends(line: str, pairs: dict[int, int]) -> list[int]:
-    """For each character where the outermost quotation around it closes; -1 outside, and inside an overlong one."""
+    """For each character, the position where the outermost quotation around it closes.
+
+    -1 for a character outside of all quotations, or inside an overlong one.
+    """
     ends = [-1] * (len(line) + 1)
     for close, opened in pairs.items():
-        if close - opened <= _longest_quotation(line[opened:close]):
+        if close - opened <= _max_quotation_chars(line[opened:close]):
             for at in range(opened + 1, close):
                 ends[at] = max(ends[at], close)
     return ends
 
 
-def _longest_quotation(quoted: str) -> int:
-    """Characters; a longer one is split inside, since one take of half a minute drifts."""
+def _max_quotation_chars(quoted: str) -> int:
+    """A longer quotation is split inside: in one take of half a minute the voice drifts."""
     return 90 if 3 * sum(map(is_wide, quoted)) > len(quoted) else 220
 
 
@@ -207,9 +211,9 @@ def is_han(character: str) -> bool:
 
 
 def goes_on_in_small_letters(place: Place) -> bool:
-    """A small letter continues the sentence, unless it is an iPhone or the writer uses no capitals at all."""
+    """A word in small letters continues the sentence, unless the writer uses no capitals at all; iPhone is none."""
     word = place.word
-    if not word[:1].islower() or not roman(word[0]):
+    if not word[:1].islower() or not is_cased(word[0]):
         return False
     if not word.islower():
         return False

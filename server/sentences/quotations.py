@@ -48,16 +48,16 @@ def _dash(text: str) -> bool:
 
 
 def _clause(text: str) -> str:
-    """Up to the next stop mark or comma, that one included."""
+    """The text up to the next stop mark or comma, which is included."""
     found = re.match(r"[^.?!…。？！，,：:]*[.?!…。？！，,：:]?", text)
     return found[0] if found else ""
 
 
 def is_attribution(place: Place) -> bool:
-    """`"Really?" Tom asked.` and `— É sério? — Maria perguntou.`: who speaks, in a clause of a few words."""
+    """A clause of a few words says who speaks: `"Really?" Tom asked.`, `— É sério? — Maria perguntou.`"""
     verbs = _SPEECH.get(place.code)
     quoted = bool(QUOTES & set(place.stop.closed))
-    # Only English puts a capital right behind the quote: `"Really?" Tom asked.`; elsewhere a dash comes first.
+    # Only English puts a capital right after the quote: `"Really?" Tom asked.`; elsewhere a dash comes first.
     if verbs is None or not ((quoted and place.code == "en") or _dash(place.rest)):
         return False
     clause = _clause(place.rest[len(place.opening) :]).rstrip(".,!?… ")
@@ -81,7 +81,7 @@ _KO_SPEECH = re.compile(
 
 def _continues_in_korean(place: Place) -> bool:
     if not place.gap:
-        return is_hangul(place.rest[0])  # 이라고, 라는, 를 …: particles are written to the quote
+        return is_hangul(place.rest[0])  # 이라고, 라는, 를 …: particles follow a quote without a space
     clause = _clause(place.rest).rstrip(".!?…, ")
     return _KO_PARTICLE.match(place.rest) is not None or _KO_SPEECH.fullmatch(clause) is not None
 
@@ -138,7 +138,7 @@ def _continues_in_chinese(place: Place) -> bool:
     # `…”她问：“…` names the next speaker.
     if not introduced and not clause.endswith(("：", ":")) and _ZH_SPEECH.fullmatch(clause):
         return True
-    # A quotation that no mark introduces is a part of its sentence, unless a verb of speech stands before it.
+    # A quotation that no colon introduces is a part of its sentence, unless a verb of speech stands before it.
     embedded = is_wide(before[-1:] or " ") and place.line[place.start : place.stop.opened_at].strip() != ""
     return embedded and not re.search(r"[说說问問喊叫答道]$", before)
 

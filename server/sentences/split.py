@@ -1,8 +1,9 @@
 """A paragraph, split into the sentences that a narrator would record one by one. Knows no file and no server.
 
-Every run of stop marks is a candidate. Rules, most of them "this goes on", decide about it; whether a full stop ends an
-abbreviation is sentencex's judgement where a language's own tables say nothing. When in doubt two sentences stay
-together: a line that is cut in its middle is recorded with the wrong cadence, two sentences in one file do no harm.
+Every run of stop marks is a candidate for the end of a sentence. Rules decide, and most of them say "the sentence goes
+on"; sentencex decides whether a full stop ends an abbreviation where the tables of the language say nothing. When in
+doubt two sentences stay together: a sentence that is cut in its middle is recorded with the wrong cadence, and two
+sentences in one file do no harm.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _split_line(line: str, code: str) -> list[str]:
 
 
 def _joined_to_something_spoken(pieces: list[str]) -> list[str]:
-    """Pieces without a letter or digit go to the one before them, or at the very start to the one behind."""
+    """A piece without a letter or digit joins the piece before it; at the start, the piece after it."""
     joined: list[str] = []
     for piece in pieces:
         if joined and not (is_speakable(piece) and is_speakable(joined[-1])):
@@ -70,7 +71,7 @@ def _joined_to_something_spoken(pieces: list[str]) -> list[str]:
 
 def _advice(line: str, code: str) -> set[int]:
     """Where sentencex would end a sentence: positions right behind the stop marks."""
-    # Without quotes: an unpaired one keeps sentencex from splitting at all, and quotations are judged here.
+    # Quotes become spaces: an unpaired quote keeps sentencex from splitting at all, and quotations.py judges them.
     bare = "".join(" " if character in QUOTES and character not in "'’" else character for character in line)
     segments = list(sentencex.segment(code, bare))
     if "".join(segments) != bare:
@@ -84,7 +85,7 @@ def _advice(line: str, code: str) -> set[int]:
 
 
 def _ends_sentence(place: Place) -> bool:
-    """The rules in their order: the first that knows an answer gives it."""
+    """Asks the rules in their order; the first rule with an answer decides."""
     stop, rest = place.stop, place.rest
     if not rest or not is_speakable(place.line[place.start : stop.end]) or rest[0] in ",;:、，；：)]）/・·％%":
         return False
@@ -108,7 +109,7 @@ def _ends_sentence(place: Place) -> bool:
 
 
 def _wide_follows(place: Place) -> bool:
-    """No space behind an ASCII mark, but a script that can do without: `네.맞아요.` but not `Node.js` or `2.首先`."""
+    """Whether a sentence may follow an ASCII mark without a space: `네.맞아요.` but not `Node.js` or `2.首先`."""
     token = re.split(r"\s", place.line[max(0, place.stop.end - AHEAD) : place.stop.end])[-1]
     if "://" in token or "@" in token or token.startswith("www."):
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 def word_set(text: str) -> frozenset[str]:
-    """A table of words, written as one reads them."""
+    """The words of a text that are separated by white space."""
     return frozenset(text.split())
 
 
@@ -21,18 +21,18 @@ KO_LETTERED = re.compile(
 
 @dataclass(frozen=True)
 class _Abbreviations:
-    """Without their last full stop, in small letters; spaces between the parts are left out."""
+    """Abbreviations in small letters, without their last full stop and without spaces between their parts."""
 
     leading: frozenset[str]
-    """Something always follows: Dr., z. B."""
+    """Never at the end of a sentence: Dr., z. B."""
     numbered: frozenset[str]
-    """A number follows, else it is a word of its own: No. 1, S. 12"""
+    """An abbreviation only before a number: No. 1, S. 12"""
     closing: frozenset[str]
-    """A capital behind it begins a sentence: etc."""
+    """A capital after it begins a sentence: etc."""
     either: frozenset[str]
-    """A capital may be a name or a new sentence; the next word decides: 5 p. m., EE. UU., 1799 г."""
+    """A capital after it may be a name or a new sentence, and the next word decides: 5 p. m., EE. UU., 1799 г."""
     endings: tuple[str, ...] = ()
-    """As `either`, for compounds: Hauptstr."""
+    """Like `either`, as the end of a compound: Hauptstr."""
 
 
 WORDS_AFTER_ALL = {
@@ -58,7 +58,7 @@ def _table(leading: str, numbered: str, closing: str, either: str, endings: str 
 ABBREVIATIONS_ELSEWHERE = _table(
     "dr mr mrs ms prof st vs feat ft", "no nos vol fig ver ep p pp ch", "etc", "inc ltd co jr sr"
 )
-"""English ones inside Korean, Japanese and Chinese."""
+"""English abbreviations in Korean, Japanese and Chinese text."""
 
 ABBREVIATIONS = {
     "en": _table(

@@ -132,7 +132,7 @@ def test_a_line_by_another_voice_is_not_finished(folder: Folder, change: str) ->
         wanted(["가"]), "Korean", now, folder.project.manifest.lines, folder.project.files_by_sha256(), False
     )
     assert len(plan.to_make) == 1
-    # Sound settings are made again without asking; another voice is a question for the narrator.
+    # Lines with other sound settings are made again without asking; another voice is a question for the narrator.
     assert plan.other_voice == (0 if change == "sound" else 1)
     mixed = plan_lines(
         wanted(["가"]), "Korean", now, folder.project.manifest.lines, folder.project.files_by_sha256(), True
@@ -347,7 +347,7 @@ def test_what_is_let_go_before_the_run_ends_is_placed_by_this_run(folder: Folder
 
 
 def test_a_held_recording_never_ends_up_as_another_lines_audio(tmp_path: Path, holder: Holder) -> None:
-    """Names without the text: the inserted line wants the very name that the held file still has."""
+    """File names without the text: the inserted line wants the name that the held file still has."""
     folder = Folder(tmp_path / "p", named=False)
     folder.open(["가", "나"])
     folder.make()
@@ -366,7 +366,7 @@ def test_a_held_recording_never_ends_up_as_another_lines_audio(tmp_path: Path, h
 
 @pytest.mark.parametrize("tries", range(8))
 def test_a_file_that_is_let_go_at_any_moment_keeps_its_audio(tmp_path: Path, holder: Holder, tries: int) -> None:
-    """Let go between renaming and saving, 001.wav looked like a stranger's file in the new line's place."""
+    """001.wav, let go between renaming and saving, looked like a file of unknown origin under the new line's name."""
     folder = Folder(tmp_path / "p", named=False)
     folder.open(["가", "나"])
     folder.make()
@@ -452,7 +452,7 @@ def test_a_disk_that_fills_up_between_audio_and_records_loses_nothing_that_was_r
             folder.project.save_line(2, speech("나"), "Korean", 1)
     assert folder.wavs().keys() == {"001_가.wav"}
     assert (folder.path / "002_나.wav.part").exists() == (name == MANIFEST)
-    # What the journal knows is kept beside its place; what nothing knows is gone.
+    # A recording that the journal knows waits under another name; one that no record knows is deleted.
     assert folder.open(["가", "나"]) == (["나"] if name == JOURNAL else [])
     folder.make()
     folder.is_right(["가", "나"])

@@ -15,8 +15,8 @@ from client.project.manifest import (
     PREVIOUS,
     JournalEntry,
     Manifest,
+    ManifestSource,
     ScriptRecord,
-    Source,
     comparison_key,
     read_all_records,
     read_journal,
@@ -67,7 +67,7 @@ def test_two_of_the_three_records_may_be_lost_after_a_run(folder: Folder, lost: 
     assert finished(folder, ["가", "나", "다"]).to_make == ()
     folder.is_right(["가", "나", "다"])
     restored = read_records(folder.path)
-    assert restored is not None and restored.source is Source.CURRENT and not restored.journal_is_behind
+    assert restored is not None and restored.source is ManifestSource.CURRENT and not restored.journal_is_behind
 
 
 @pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"folder"}))

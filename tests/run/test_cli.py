@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.cli import _with_server, again_command, main, program_as_typed, without_once
+from client.cli import _with_server, command_as_typed, main, program_as_typed, without_once
 from client.commands import play
 from client.commands.say import check_out, not_played
 from client.commands.status import line_state
@@ -37,7 +37,7 @@ def test_what_was_for_once_and_the_key_are_left_out() -> None:
 def test_a_name_with_a_space_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["narrate", "run", "내 대본.txt"])
     quote = '"' if sys.platform == "win32" else "'"
-    assert again_command().endswith(f"run {quote}내 대본.txt{quote}")
+    assert command_as_typed().endswith(f"run {quote}내 대본.txt{quote}")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run against answers that go wrong: nothing false is written, nothing is given up too early or waited for in vain.
+"""A run against answers that go wrong: nothing false is written, and nothing is given up too early or too late.
 
 T-numbers: the reliability tests of docs/dev/reliability.md, from the client's side.
 """
@@ -32,8 +32,8 @@ from server.contract.codes import ErrorCode
 TEXTS = [f"{number}번째 문장입니다." for number in range(1, 9)]
 
 
-class Told:
-    """A report that remembers."""
+class ReportInMemory:
+    """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -75,11 +75,11 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.run.patience.PAUSES_S", (0.02,))
 
 
-class Night:
-    """One run over TEXTS."""
+class Rehearsal:
+    """One run over TEXTS, with a report that remembers."""
 
     def __init__(self, path: Path) -> None:
-        self.told = Told()
+        self.report = ReportInMemory()
         script = ScriptRecord(name="s", sha256="0", language="Korean")
         self.folder: ProjectFolder = new_project(path, "p", "p", False, script, "test")
         self.script = script
@@ -96,12 +96,12 @@ class Night:
 
         async def run() -> Outcome:
             stop = asyncio.Event()
-            patience = Patience(self.told, limit_s, stop)
+            patience = Patience(self.report, limit_s, stop)
             async with VoiceServer(address or server.address, "key", WatchedTransport(stall_s)) as voice_server:
                 health = await ready_server(voice_server, patience)
                 plan = self.folder.plan(wanted, "Korean", voice_of(health), False)
                 self.folder.apply(plan, "Korean", self.script)
-                job = Run(voice_server, self.folder, "Korean", voice_of(health), False, self.told, patience, stop)
+                job = Run(voice_server, self.folder, "Korean", voice_of(health), False, self.report, patience)
                 outcome = await job.make(plan.to_make, health.in_flight)
                 self.folder.finish()
                 return outcome
@@ -116,8 +116,8 @@ class Night:
 
 
 @pytest.fixture
-def night(tmp_path: Path) -> Night:
-    return Night(tmp_path)
+def rehearsal(tmp_path: Path) -> Rehearsal:
+    return Rehearsal(tmp_path)
 
 
 FALSE_ANSWERS = {
@@ -133,33 +133,35 @@ FALSE_ANSWERS = {
 
 
 @pytest.mark.parametrize("name", FALSE_ANSWERS)
-def test_a_false_answer_is_never_written_and_the_line_asked_again(server: OddServer, night: Night, name: str) -> None:
+def test_a_false_answer_is_never_written_and_the_line_asked_again(
+    server: OddServer, rehearsal: Rehearsal, name: str
+) -> None:
     """T1 and T2 from this side: 200 with what is not this request's whole WAV."""
     server.answers[TEXTS[2]] = [FALSE_ANSWERS[name]]
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert outcome.ended_by is None and not outcome.failed
     assert server.asked.count(TEXTS[2]) == 2
-    night.is_right()
+    rehearsal.is_right()
 
 
 @pytest.mark.parametrize("name", FALSE_ANSWERS)
-def test_a_line_that_gets_only_false_answers_fails_alone(server: OddServer, night: Night, name: str) -> None:
+def test_a_line_that_gets_only_false_answers_fails_alone(server: OddServer, rehearsal: Rehearsal, name: str) -> None:
     server.answers[TEXTS[2]] = [FALSE_ANSWERS[name]] * 10
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert [record.number for record in outcome.failed] == [3]
     assert server.asked.count(TEXTS[2]) == narrate.TAKES_PER_LINE
-    assert night.told.failed[3]
-    night.is_right(without=(3,))
+    assert rehearsal.report.failed[3]
+    rehearsal.is_right(without=(3,))
     server.answers.clear()
-    assert not night.run(server).failed, "and the next run makes it"
-    night.is_right()
+    assert not rehearsal.run(server).failed, "and the next run makes it"
+    rehearsal.is_right()
 
 
-def test_a_body_that_ends_too_early_is_asked_for_again(server: OddServer, night: Night) -> None:
+def test_a_body_that_ends_too_early_is_asked_for_again(server: OddServer, rehearsal: Rehearsal) -> None:
     server.answers[TEXTS[0]] = [odd.cut_off, odd.cut_off]
-    assert night.run(server).ended_by is None
-    night.is_right()
-    assert night.told.backs >= 1
+    assert rehearsal.run(server).ended_by is None
+    rehearsal.is_right()
+    assert rehearsal.report.backs >= 1
 
 
 # A stall before the body may be a long sentence: for that one TCP keep-alive watches.
@@ -168,56 +170,58 @@ BREAKS = [(after, how) for how in ("reset", "close") for after in (0, 20, 300, 5
 
 @pytest.mark.parametrize(("after_bytes", "how"), BREAKS)
 def test_connections_that_break_anywhere_cost_no_line(
-    server: OddServer, night: Night, after_bytes: int, how: How
+    server: OddServer, rehearsal: Rehearsal, after_bytes: int, how: How
 ) -> None:
     """Before the answer, in its head, in its body. A stall is a broken connection that says nothing."""
     faults = [None, Fault(after_bytes, how), None, Fault(after_bytes, how)]
     server.in_flight = 4
     with faulty_proxy(server.address, faults) as proxy:
-        outcome = night.run(server, address=proxy.address, stall_s=0.3)
+        outcome = rehearsal.run(server, address=proxy.address, stall_s=0.3)
         assert proxy.done == 2
     assert outcome.ended_by is None and not outcome.failed
-    night.is_right()
+    rehearsal.is_right()
 
 
 def test_a_line_at_which_the_connection_always_breaks_is_left_out_and_the_others_go_on(
-    server: OddServer, night: Night, monkeypatch: pytest.MonkeyPatch
+    server: OddServer, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be what kills the server; without an end to it the night would never finish."""
     monkeypatch.setattr(narrate, "OUTAGES_PER_LINE", 4)
     server.answers[TEXTS[1]] = [odd.cut_off] * 50
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert [record.number for record in outcome.failed] == [2]
     assert server.asked.count(TEXTS[1]) == 4
-    night.is_right(without=(2,))
+    rehearsal.is_right(without=(2,))
 
 
-def test_a_full_queue_is_waited_for_as_long_as_it_says(server: OddServer, night: Night) -> None:
+def test_a_full_queue_is_waited_for_as_long_as_it_says(server: OddServer, rehearsal: Rehearsal) -> None:
     """T4, T7: 503 with Retry-After."""
     full = odd.problem(ErrorCode.QUEUE_FULL, retry_after=1, waiting=9)
     server.answers[TEXTS[0]] = [full, full]
     began = time.monotonic()
-    outcome = night.run(server, TEXTS[:2])
+    outcome = rehearsal.run(server, TEXTS[:2])
     assert 2.0 <= time.monotonic() - began < 8.0
     assert not outcome.failed and server.asked.count(TEXTS[0]) == 3
-    night.is_right(TEXTS[:2])
+    rehearsal.is_right(TEXTS[:2])
 
 
 def test_a_line_that_the_server_refuses_for_good_is_asked_once_and_stops_no_other(
-    server: OddServer, night: Night
+    server: OddServer, rehearsal: Rehearsal
 ) -> None:
     """T14: 422, as for a sentence that killed a worker twice."""
     server.answers[TEXTS[3]] = [odd.problem(ErrorCode.TEXT_UNSPEAKABLE)] * 5
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert [record.number for record in outcome.failed] == [4]
     assert server.asked.count(TEXTS[3]) == 1
-    night.is_right(without=(4,))
+    rehearsal.is_right(without=(4,))
 
 
-def test_three_lines_that_fail_alike_at_the_start_end_the_run_with_a_sentence(server: OddServer, night: Night) -> None:
+def test_three_lines_that_fail_alike_at_the_start_end_the_run_with_a_sentence(
+    server: OddServer, rehearsal: Rehearsal
+) -> None:
     server.in_flight = 1
     server.otherwise = odd.problem(ErrorCode.INTERNAL, request_id="r77")
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert isinstance(outcome.ended_by, ServerError)
     assert "first 3 lines" in str(outcome.ended_by) and "r77" in str(outcome.ended_by)
     assert len(outcome.failed) == 3
@@ -228,16 +232,16 @@ def test_three_lines_that_fail_alike_at_the_start_end_the_run_with_a_sentence(se
     "answer", [odd.problem(ErrorCode.TAKE_FAILED, takes=3, reason="frame cap"), odd.half_wav, odd.someone_elses]
 )
 def test_three_hard_sentences_at_the_top_of_a_script_cost_nobody_else_the_night(
-    server: OddServer, night: Night, answer: Callable[[str], Answer]
+    server: OddServer, rehearsal: Rehearsal, answer: Callable[[str], Answer]
 ) -> None:
     """They ended the run, every night anew, as if the server were broken."""
     server.in_flight = 1
     for text in TEXTS[:3]:
         server.answers[text] = [answer] * 3
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert outcome.ended_by is None
     assert [record.number for record in outcome.failed] == [1, 2, 3]
-    night.is_right(without=(1, 2, 3))
+    rehearsal.is_right(without=(1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -255,18 +259,18 @@ def test_only_what_says_nothing_of_the_line_is_the_servers_own_fault(code: str, 
 
 
 def test_the_same_sentence_twice_is_asked_for_with_two_seeds(
-    server: OddServer, night: Night, monkeypatch: pytest.MonkeyPatch
+    server: OddServer, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both lines had the very same take: a "yes" that is heard twice sounded like a copy."""
     seeds: list[int | None] = []
     speak = VoiceServer.speak
 
-    async def heard(self: VoiceServer, text: str, language: str, seed: int | None = None) -> Speech:
+    async def with_its_seed_noted(self: VoiceServer, text: str, language: str, seed: int | None = None) -> Speech:
         seeds.append(seed)
         return await speak(self, text, language, seed)
 
-    monkeypatch.setattr(VoiceServer, "speak", heard)
-    night.run(server, ["네.", "네."])
+    monkeypatch.setattr(VoiceServer, "speak", with_its_seed_noted)
+    rehearsal.run(server, ["네.", "네."])
     assert len(seeds) == 2 and len(set(seeds)) == 2
 
 
@@ -276,8 +280,8 @@ def test_who_stops_while_the_server_is_away_waits_for_no_further_attempt(
     """One more attempt may hang for as long as a connection takes."""
 
     async def asked() -> int:
-        stop, told, attempts = asyncio.Event(), Told(), 0
-        told.on_wait = stop.set
+        stop, report, attempts = asyncio.Event(), ReportInMemory(), 0
+        report.on_wait = stop.set
 
         async def ask() -> None:
             nonlocal attempts
@@ -285,23 +289,25 @@ def test_who_stops_while_the_server_is_away_waits_for_no_further_attempt(
             raise ServerAway("away")
 
         with pytest.raises(ServerAway):
-            await patiently(ask, Patience(told, 60.0, stop))
+            await patiently(ask, Patience(report, 60.0, stop))
         return attempts
 
     assert asyncio.run(asked()) == 1
 
 
-def test_once_a_line_is_made_failures_are_the_lines_own(server: OddServer, night: Night) -> None:
+def test_once_a_line_is_made_failures_are_the_lines_own(server: OddServer, rehearsal: Rehearsal) -> None:
     server.in_flight = 1
     for text in TEXTS[1:6]:
         server.answers[text] = [odd.problem(ErrorCode.TAKE_FAILED, takes=3, reason="frame cap")] * 3
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert outcome.ended_by is None
     assert len(outcome.failed) == 5 and len(outcome.made) == 3
-    night.is_right(without=(2, 3, 4, 5, 6))
+    rehearsal.is_right(without=(2, 3, 4, 5, 6))
 
 
-def test_a_router_that_answers_for_the_server_in_the_night_is_waited_out(server: OddServer, night: Night) -> None:
+def test_a_router_that_answers_for_the_server_in_the_night_is_waited_out(
+    server: OddServer, rehearsal: Rehearsal
+) -> None:
     server.in_flight = 1
     server.answers[TEXTS[4]] = [odd.page]
 
@@ -310,13 +316,13 @@ def test_a_router_that_answers_for_the_server_in_the_night_is_waited_out(server:
         return odd.page(text)
 
     server.answers[TEXTS[4]] = [router]
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert outcome.ended_by is None and not outcome.failed
-    assert any("Something else answers" in sentence for sentence, _, _ in night.told.waits)
-    night.is_right()
+    assert any("Something else answers" in sentence for sentence, _, _ in rehearsal.report.waits)
+    rehearsal.is_right()
 
 
-def test_waiting_tells_how_long_and_how_long_at_most_and_ends_then(server: OddServer, night: Night) -> None:
+def test_waiting_tells_how_long_and_how_long_at_most_and_ends_then(server: OddServer, rehearsal: Rehearsal) -> None:
     server.in_flight = 1
 
     def gone(text: str) -> Answer:
@@ -324,17 +330,17 @@ def test_waiting_tells_how_long_and_how_long_at_most_and_ends_then(server: OddSe
         return odd.cut_off(text)
 
     server.answers[TEXTS[1]] = [gone]
-    outcome = night.run(server, limit_s=0.5)
+    outcome = rehearsal.run(server, limit_s=0.5)
     assert isinstance(outcome.ended_by, ServerError)
-    assert {limit for _, _, limit in night.told.waits[1:]} == {0.5}
-    waited = [seconds for _, seconds, _ in night.told.waits]
+    assert {limit for _, _, limit in rehearsal.report.waits[1:]} == {0.5}
+    waited = [seconds for _, seconds, _ in rehearsal.report.waits]
     assert waited == sorted(waited) and waited[-1] < 1.0
     assert len(outcome.made) == 1 and not outcome.failed
-    night.is_right(without=tuple(range(2, 9)))
+    rehearsal.is_right(without=tuple(range(2, 9)))
 
 
 def test_the_pcs_clock_does_not_shorten_or_lengthen_the_waiting(
-    server: OddServer, night: Night, monkeypatch: pytest.MonkeyPatch
+    server: OddServer, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Put back by a day in the middle of an outage, it neither ends the wait nor shows a wrong time."""
     real, offset = time.time, [0.0]
@@ -343,14 +349,16 @@ def test_the_pcs_clock_does_not_shorten_or_lengthen_the_waiting(
     def put_back() -> None:
         offset[0] -= 86_400.0
 
-    night.told.on_wait = put_back
+    rehearsal.report.on_wait = put_back
     server.answers[TEXTS[0]] = [odd.cut_off] * 3
-    assert night.run(server).ended_by is None
-    assert all(0 <= waited < 10 for _, waited, _ in night.told.waits)
-    night.is_right()
+    assert rehearsal.run(server).ended_by is None
+    assert all(0 <= waited < 10 for _, waited, _ in rehearsal.report.waits)
+    rehearsal.is_right()
 
 
-def test_a_full_disk_stops_everything_at_once(server: OddServer, night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_everything_at_once(
+    server: OddServer, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also what another line is just waiting for, which could not be saved either."""
     server.in_flight = 2
 
@@ -369,26 +377,26 @@ def test_a_full_disk_stops_everything_at_once(server: OddServer, night: Night, m
 
     monkeypatch.setattr(ProjectFolder, "save_line", full_at_third)
     began = time.monotonic()
-    outcome = night.run(server)
+    outcome = rehearsal.run(server)
     assert time.monotonic() - began < 10
     assert isinstance(outcome.ended_by, DiskUnusable) and outcome.ended_by.exit_code == 7
     assert [record.number for record in outcome.made] == [1]
-    night.is_right(without=tuple(range(2, 9)))
+    rehearsal.is_right(without=tuple(range(2, 9)))
 
 
-def test_the_first_line_that_is_made_says_that_everything_works(server: OddServer, night: Night) -> None:
-    night.run(server)
-    assert [note for note in night.told.notes if "server, voice and disk work" in note] == night.told.notes
+def test_the_first_line_that_is_made_says_that_everything_works(server: OddServer, rehearsal: Rehearsal) -> None:
+    rehearsal.run(server)
+    assert [note for note in rehearsal.report.notes if "server, voice and disk work" in note] == rehearsal.report.notes
 
 
 def test_answers_belong_to_their_requests_however_many_are_in_flight(server: OddServer, tmp_path: Path) -> None:
     """T1: forty lines, sixteen at a time."""
     texts = [f"{number}번 문장." for number in range(40)]
     server.in_flight = 16
-    night = Night(tmp_path)
-    assert not night.run(server, texts).failed
-    night.is_right(texts)
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in night.folder.path.glob("*.wav")}
+    rehearsal = Rehearsal(tmp_path)
+    assert not rehearsal.run(server, texts).failed
+    rehearsal.is_right(texts)
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in rehearsal.folder.path.glob("*.wav")}
     assert len(digests) == 40
 
 

@@ -32,7 +32,7 @@ def summary(**changes: object) -> Summary:
         "audio_seconds": 9.0,
         "wall_seconds": 3.0,
         "draft": False,
-        "again": "narrate run s.txt",
+        "command": "narrate run s.txt",
     }
     return Summary(**{**values, **changes})  # type: ignore[arg-type]
 

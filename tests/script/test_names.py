@@ -1,4 +1,4 @@
-"""Names that every system can live with, for any label whatever."""
+"""Names that work on every system, for every label."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from faulty_proxy import Fault, How, faulty_proxy
 from narrator import Narrator, is_whole_wav
 from servers import RunningServer, free_port, running_server
 
-from client.commands.resume import resume_options
+from client.commands.resume import resumed
 from client.run.patience import Patience
 from client.run.screen import PlainReport
 from client.run.unfinished import UnfinishedRun
@@ -569,10 +569,10 @@ def test_split_says_which_sentences_are_too_long_for_one_request(tmp_path: Path)
 def test_a_resumed_run_waits_for_a_server_that_starts_later_than_the_desktop() -> None:
     """Its address is known to be right, so the two minutes of a first contact do not hold."""
     folder = Path("out")
-    run = UnfinishedRun(folder=folder, script=folder, typed_in=folder, output=folder, wait_hours=3)
-    options = resume_options(run, False, "narrate resume --all")
-    assert options.server_was_there and options.wait_s == 3 * 3600 and options.into == folder
-    patience = Patience(PlainReport(), options.wait_s, asyncio.Event(), reached=options.server_was_there)
+    run = UnfinishedRun(folder=folder, script=folder, typed_in=folder, output="out", wait_hours=3)
+    options, invocation = resumed(run, False, "narrate resume --all")
+    assert invocation.server_was_there and options.wait_hours == 3 and options.into == folder
+    patience = Patience(PlainReport(), 3 * 3600, asyncio.Event(), reached=invocation.server_was_there)
     assert patience.limit() == 3 * 3600
 
 

@@ -14,8 +14,8 @@ from client.run.night import Invocation
 from client.run.options import RunOptions
 from client.settings import ClientSettings, load_client_settings
 from client.voice_server.local import died_sentence, local_server, wait_until_listening
+from server.places import PROJECT_ROOT
 from server.terminal.console import complain, prepare, say
-from server.terminal.envfile import PROJECT_ROOT
 from server.terminal.messages import t
 
 SAMPLES = (("sample_ko.txt", "데모_한국어"), ("sample_en.md", "demo_english"))
@@ -54,7 +54,12 @@ def say_next() -> None:
     say(f"  {program} run SCRIPT.txt --local --draft")
     say(t("Your own voice needs a PC with an NVIDIA card. There:"))
     say("  python scripts/install.py server")
-    say(t("Then 'voice-server init', 'voice-server doctor' and 'voice-server serve'; README.md has every step."))
+    say(
+        t(
+            "Then 'voice-server init', 'voice-server doctor' and 'voice-server serve'; docs/en/your-voice.md has every "
+            "step."
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from client.errors import ClientError
 from server.contract.http import DEFAULT_PORT
-from server.terminal.envfile import find_env_file, read_env_file
+from server.places import base_folder, find_env_file, output_folder
+from server.terminal.envfile import read_env_file
 from server.terminal.messages import t
 
 DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -31,22 +32,16 @@ def load_client_settings(
     """Raises ClientError when the server's address is none."""
     env_file = find_env_file(folder)
     in_file = read_env_file(env_file) if env_file else {}
-    base = env_file.parent if env_file else folder
 
     def setting(name: str) -> str:
         return environ.get(name, "").strip() or in_file.get(name, "")
 
-    if output:
-        output_folder = folder / Path(output).expanduser()
-    elif environ.get("NARRATE_OUTPUT", "").strip():
-        output_folder = folder / Path(environ["NARRATE_OUTPUT"].strip()).expanduser()
-    else:
-        # A path in .env means the same folder wherever the command is typed.
-        output_folder = base / Path(in_file.get("NARRATE_OUTPUT", "output")).expanduser()
+    variable = environ.get("NARRATE_OUTPUT", "").strip()
+    in_env = in_file.get("NARRATE_OUTPUT", "")
     return ClientSettings(
         server=server_address(server or setting("NARRATE_SERVER") or DEFAULT_SERVER),
         key=key or setting("NARRATE_KEY"),
-        output=output_folder.resolve(),
+        output=output_folder(output, variable, in_env, folder, base_folder(env_file, folder)).resolve(),
     )
 
 

@@ -65,8 +65,8 @@ def build() -> typer.Typer:
     @app.command(help=t("Write .env with a new random key and your voice."))
     def init(
         force: Annotated[bool, typer.Option("--force", help=t("Write a new .env over an old one."))] = False,
-        ref_audio: Annotated[str, typer.Option(help=t("Reference audio: 5 to 15 s of your voice."))] = "",
-        ref_text: Annotated[str, typer.Option(help=t("The exact words of the reference audio."))] = "",
+        ref_audio: Annotated[str, typer.Option(help=t("Voice recording: 5 to 15 s of your voice."))] = "",
+        ref_text: Annotated[str, typer.Option(help=t("The exact words of the voice recording."))] = "",
         lan: Annotated[
             bool | None, typer.Option("--lan/--no-lan", help=t("Whether another PC will connect to this server."))
         ] = None,

@@ -6,6 +6,9 @@ NarratorError           code and params; http/error_answers.py turns it into a s
 +-- Unavailable         not now (503)
 SettingsError           a setting is wrong or missing; the sentence says which and what to do
 +-- EngineUnusable      the engine cannot start on this machine with these settings
+    +-- NoGpu           torch is a build without CUDA, or sees no card
+    +-- NoGpuCode       torch has no code for this card
+    +-- ModelNotDownloaded
 """
 
 from __future__ import annotations
@@ -52,3 +55,15 @@ class SettingsError(Exception):
 
 class EngineUnusable(SettingsError):
     """Raised while an engine opens; the worker passes the sentence on and the parent stops with it."""
+
+
+class NoGpu(EngineUnusable):
+    pass
+
+
+class NoGpuCode(EngineUnusable):
+    pass
+
+
+class ModelNotDownloaded(EngineUnusable):
+    pass

@@ -14,9 +14,10 @@ from server.contract.http import DEFAULT_PORT
 from server.engines import EngineSettings
 from server.errors import SettingsError
 from server.network import parse_hosts
+from server.places import base_folder, below, find_env_file, named_place
 from server.takes.dummy import dummy_for
 from server.takes.take import CONFIDENCE_LIMIT, TakeSettings
-from server.terminal.envfile import find_env_file, read_env_file
+from server.terminal.envfile import read_env_file
 from server.terminal.messages import t
 from server.text.languages import LANGUAGES, language_name
 
@@ -124,8 +125,6 @@ NAMES = tuple(name.upper() for name in Settings.model_fields)
 
 PATHS = ("ref_audio", "prompt_dir", "tls_cert", "tls_key", "log_file")
 
-LOG_NAME = "logs/server.log"
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -144,7 +143,7 @@ class Loaded:
         """
         if self.settings.log_file:
             return Path(self.settings.log_file)
-        return None if attached else self.folder / LOG_NAME
+        return None if attached else below(self.folder).log
 
 
 def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[str, ...] = ()) -> Loaded:
@@ -159,13 +158,13 @@ def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[
         value = environ.get(name, "").strip() or in_file.get(name, "")
         if value:
             values[name.lower()] = value
-    base = env_file.parent if env_file else folder
+    base = base_folder(env_file, folder)
     for name in PATHS:
         if name in values:
-            values[name] = str(base / Path(values[name]).expanduser())
-    values.setdefault("prompt_dir", str(base / Settings.model_fields["prompt_dir"].default))
+            values[name] = str(named_place(values[name], base))
+    values.setdefault("prompt_dir", str(below(base).voices))
     if "model" in values and _is_folder_name(values["model"], base):
-        values["model"] = str(base / Path(values["model"]).expanduser())
+        values["model"] = str(named_place(values["model"], base))
     return Loaded(
         settings=validated(values),
         env_file=env_file,

@@ -18,6 +18,7 @@ from server.script.lines import read_script
 from server.terminal.console import complain
 from server.terminal.console import say as say_line
 from server.terminal.messages import t
+from server.terminal.troubleshooting import with_entry
 
 
 def resumed(run: runs.UnfinishedRun, as_json: bool, command: str) -> tuple[RunOptions, Invocation]:
@@ -55,14 +56,14 @@ def resume_runs(
             check_same_script(run)
             ended = resume(run)
         except FolderBusy as error:  # another narrate is finishing this run
-            say_line(str(error))
+            say_line(with_entry(error))
             continue
         except ScriptReplaced as error:
-            complain(str(error))
+            complain(with_entry(error))
             runs.forget(folder, run.folder)
             ended = ExitCode.PARTIAL
         except known as error:
-            complain(str(error))
+            complain(with_entry(error))
             ended = int(getattr(error, "exit_code", ExitCode.ERROR))
         if ended == ExitCode.INTERRUPTED:
             return ended

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from client.errors import DiskUnusable, FileHeld
+from server import whole_files
 from server.terminal.messages import t
 
-PART = ".part"
+PART = whole_files.PART
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Between attempts at a file that another program holds; 3 s in all."""
 HELD_WINERRORS = frozenset({5, 32, 33})
@@ -112,25 +113,10 @@ def write_part(target: Path, content: bytes) -> Path:
     part = target.with_name(target.name + PART)
 
     def step() -> Path:
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            if not is_held(error):
-                _drop(part)
-            raise
+        whole_files.write_part(part, content)
         return part
 
     return patiently(step, part)
-
-
-def _drop(part: Path) -> None:
-    try:
-        part.unlink(missing_ok=True)
-    except OSError:
-        return  # the error that led here is the one to tell; the next run drops it
 
 
 def write_atomically(target: Path, content: bytes) -> None:
@@ -159,14 +145,8 @@ def append_line(file: Path, line: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """A rename is on the disk only when its folder is; Windows and some network drives know no such step."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    """See whole_files.sync_folder. Raises DiskUnusable."""
     try:
-        os.fsync(descriptor)
+        whole_files.sync_folder(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise disk_error(error, folder) from error
-    finally:
-        os.close(descriptor)
+        raise disk_error(error, folder) from error

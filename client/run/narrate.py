@@ -30,6 +30,7 @@ from client.voice_server.api import Speech, Voice, VoiceServer
 from server.contract.codes import ErrorCode
 from server.contract.http import Health
 from server.terminal.messages import t
+from server.terminal.troubleshooting import see_sentence
 from server.text.pace import expected_seconds
 
 TAKES_PER_LINE = 3
@@ -46,6 +47,8 @@ OUTAGES_PER_LINE = 20
 class Outcome:
     made: list[LineRecord] = field(default_factory=list)
     failed: list[LineRecord] = field(default_factory=list)
+    see: list[str] = field(default_factory=list)
+    """Where to read what to do about the failed lines."""
     interrupted: bool = False
     ended_by: ClientError | None = None
     """Why the run stopped before its last line; None where a person stopped it."""
@@ -146,6 +149,8 @@ class Run:
         self.outcome.failed.append(self.folder.save_failure(line.wanted.number, str(error), attempts))
         eta.done(expected_seconds(line.wanted.text, self.language))
         self.report.line_failed(line, str(error))
+        if (see := see_sentence(error)) and see not in self.outcome.see:
+            self.outcome.see.append(see)
         if isinstance(error, TakeRejected) and is_servers_own(error.code) and not self.outcome.made:
             self._faults.append(error.code)
             if self._faults.count(error.code) >= FAILURES_THAT_END:

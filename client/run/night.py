@@ -36,6 +36,7 @@ from server.contract.http import Health
 from server.script.lines import Script
 from server.terminal.console import complain
 from server.terminal.messages import t
+from server.terminal.troubleshooting import with_entry
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Night:
 
     def _exit_code(self, outcome: Outcome) -> ExitCode:
         if outcome.ended_by is not None:
-            complain(str(outcome.ended_by))
+            complain(with_entry(outcome.ended_by))
             print(outcome.ended_by, file=self.log)
             return outcome.ended_by.exit_code
         if outcome.interrupted:

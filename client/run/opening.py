@@ -40,7 +40,7 @@ def check_voice(plan: Plan, options: RunOptions, folder: Path) -> None:
                 "{count} finished lines in {folder} were spoken by another voice than the server has now. Choose: "
                 "--revoice makes them all again with the new voice (the old files go to the folder 'old'), --mix "
                 "keeps them and makes only the rest, --new begins a new folder. Or start the server with the "
-                "earlier reference audio, text and model.",
+                "earlier voice recording, text and model.",
                 count=plan.other_voice,
                 folder=folder,
             )

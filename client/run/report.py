@@ -29,6 +29,8 @@ class Summary:
     kept: int
     made: int
     failed: Sequence[LineRecord]
+    see: Sequence[str]
+    """Where to read what to do about the failed lines."""
     left: int
     """Lines that were not begun."""
     unplaced: Sequence[str]

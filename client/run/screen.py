@@ -226,6 +226,8 @@ def show_summary(summary: Summary, console: Console) -> None:
             table.add_row(f"{record.number:03}", shortened(record.text, 40), record.error)
         console.print(table, markup=False)
         line("")
+    for sentence in summary.see:
+        line(sentence)
     line(
         t(
             "{done} of {lines} lines are finished ({made} made now, {kept} kept), {failed} failed, {left} left.",

@@ -23,8 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from client.errors import DiskUnusable
 from client.project import files
 from client.run.options import RunOptions
-
-FOLDER = "overnight-narrator"
+from server import places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +53,8 @@ def unfinished_run(options: RunOptions, folder: Path, project: str, typed_in: Pa
 
 
 def runs_folder(environ: Mapping[str, str], platform: str, home: Path) -> Path:
-    """Where this system keeps what programs remember for a user."""
-    if platform == "win32":
-        base = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")
-    return base / FOLDER / "runs"
+    earlier = places.earlier_runs_folder(environ, platform, home)
+    return places.runs_folder(earlier, earlier.is_dir(), places.user_folders())
 
 
 def file_of(runs: Path, folder: Path) -> Path:

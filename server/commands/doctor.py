@@ -28,6 +28,7 @@ from server.settings import Loaded, Settings, load_settings, take_settings
 from server.takes.calibration import kept_takes
 from server.terminal.console import EXIT_ERROR, EXIT_OK, say
 from server.terminal.messages import t
+from server.terminal.troubleshooting import with_entry
 from server.voices.clip import prepare_clip
 
 PROBE_LIMIT_S = 180.0
@@ -75,7 +76,7 @@ def report(folder: Path, environ: Mapping[str, str], client_names: tuple[str, ..
     try:
         loaded = load_settings(environ, folder, client_names)
     except SettingsError as error:
-        say(str(Finding(Mark.BAD, str(error))))
+        say(str(Finding(Mark.BAD, with_entry(error))))
         return EXIT_ERROR
     findings = judge(loaded, gather(loaded.settings, folder))
     for finding in findings:
@@ -152,12 +153,12 @@ def judge(loaded: Loaded, machine: Machine) -> list[Finding]:
         try:
             check(settings)
         except SettingsError as error:
-            findings.append(Finding(Mark.BAD, str(error)))
+            findings.append(Finding(Mark.BAD, with_entry(error)))
     findings += _door_findings(settings, machine)
     try:
         choice = choose_engine(settings, machine.draft_installed)
     except SettingsError as error:
-        return [*findings, Finding(Mark.BAD, str(error))]
+        return [*findings, Finding(Mark.BAD, with_entry(error))]
     findings.append(Finding(Mark.GOOD, t("Engine: {engine} ({reason}).", engine=choice.engine, reason=choice.reason)))
     if choice.engine == "qwen":
         findings += _qwen_findings(settings, machine)
@@ -182,7 +183,7 @@ def _door_findings(settings: Settings, machine: Machine) -> list[Finding]:
         check_door(settings)
         findings.append(Finding(Mark.GOOD, t("The key is set.")))
     except SettingsError as error:
-        findings.append(Finding(Mark.BAD, str(error)))
+        findings.append(Finding(Mark.BAD, with_entry(error)))
     if is_loopback(settings.host):
         findings.append(
             Finding(
@@ -214,7 +215,7 @@ def _door_findings(settings: Settings, machine: Machine) -> list[Finding]:
 def _qwen_findings(settings: Settings, machine: Machine) -> list[Finding]:
     findings = [_clip_finding(settings)]
     if not settings.ref_text.strip():
-        findings.append(Finding(Mark.BAD, t("REF_TEXT is empty: write the exact words of the reference audio.")))
+        findings.append(Finding(Mark.BAD, t("REF_TEXT is empty: write the exact words of the voice recording.")))
     findings.append(_model_finding(settings, machine))
     if not machine.qwen_installed:
         return [
@@ -235,8 +236,8 @@ def _takes_finding(takes: DummyTakes) -> Finding:
         return Finding(
             Mark.NOTE,
             t(
-                "The takes of the dummy sentence last {lengths} s and match each other only {percent} %: more lines "
-                "will be spoken again. A cleaner reference recording helps.",
+                "The takes of the appended sentence last {lengths} s and match each other only {percent} %: more lines "
+                "will be spoken again. A cleaner voice recording helps.",
                 lengths=lengths,
                 percent=percent,
             ),
@@ -244,7 +245,7 @@ def _takes_finding(takes: DummyTakes) -> Finding:
     return Finding(
         Mark.GOOD,
         t(
-            "The takes of the dummy sentence last {lengths} s and match each other {percent} %.",
+            "The takes of the appended sentence last {lengths} s and match each other {percent} %.",
             lengths=lengths,
             percent=percent,
         ),
@@ -255,10 +256,10 @@ def _clip_finding(settings: Settings) -> Finding:
     try:
         clip = prepare_clip(settings.ref_audio)
     except SettingsError as error:
-        return Finding(Mark.BAD, str(error))
+        return Finding(Mark.BAD, with_entry(error))
     return Finding(
         Mark.GOOD,
-        t("Reference audio: {file}, {seconds} s", file=settings.ref_audio, seconds=f"{clip.seconds - 0.5:.1f}"),
+        t("Voice recording: {file}, {seconds} s", file=settings.ref_audio, seconds=f"{clip.seconds - 0.5:.1f}"),
     )
 
 
@@ -299,7 +300,7 @@ def _torch_findings(settings: Settings, found: dict[str, Any]) -> list[Finding]:
         wanted = next((card for card in cards if card.index == card_index(settings.device)), None)
         precision = choose_precision(settings.device, settings.dtype, wanted, build)
     except SettingsError as error:
-        return [*findings, Finding(Mark.BAD, str(error))]
+        return [*findings, Finding(Mark.BAD, with_entry(error))]
     findings.append(
         Finding(
             Mark.GOOD,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ import typer
 from server.contract.http import DEFAULT_PORT
 from server.errors import SettingsError
 from server.network import own_addresses
+from server.places import ENV_NAME
 from server.settings import MIN_KEY_CHARS
 from server.terminal.console import say
-from server.terminal.envfile import ENV_NAME
 from server.terminal.messages import t
+from server.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def cleaned_path(typed: str) -> str:
 
 
 def ask_and_write(folder: Path, *, force: bool, ref_audio: str, ref_text: str, lan: bool | None) -> int:
-    """Raises SettingsError when there is a .env already, or the reference audio is no file."""
+    """Raises SettingsError when there is a .env already, or the voice recording is no file."""
     target = folder / ENV_NAME
     if target.exists() and not force:
         raise SettingsError(
@@ -75,7 +75,7 @@ def ask_and_write(folder: Path, *, force: bool, ref_audio: str, ref_text: str, l
     audio = cleaned_path(ref_audio) or cleaned_path(_ask(_voice_question()))
     if audio and not Path(audio).expanduser().is_file():
         raise SettingsError(
-            t("There is no file {file}. Give the full path of the reference audio, then run init again.", file=audio)
+            t("There is no file {file}. Give the full path of the voice recording, then run init again.", file=audio)
         )
     text = ref_text or (_ask(t("The exact words of that recording")) if audio else "")
     if audio and not text.strip():
@@ -89,30 +89,18 @@ def ask_and_write(folder: Path, *, force: bool, ref_audio: str, ref_text: str, l
         lan = typer.confirm(t("Will another PC connect to this server?"), default=False)
     audio = str(Path(audio).expanduser().resolve()) if audio else ""
     answers = Answers(new_key(), audio, " ".join(text.split()), lan)
-    write_private(target, env_text(answers))
+    write_whole(target, env_text(answers).encode(), private=True)
     say(t("Written: {file}", file=target))
     _say_next(answers)
     return 0
 
 
 def _voice_question() -> str:
-    return t("File of the reference audio, a clean recording of your voice of 5 to 15 s (empty: draft speech for now)")
+    return t("File of the voice recording, 5 to 15 s of your voice without noise (empty: draft speech for now)")
 
 
 def _ask(question: str) -> str:
     return str(typer.prompt(question, default="", show_default=False))
-
-
-def write_private(path: Path, text: str) -> None:
-    """Readable by this user alone where the system knows that; written whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _say_next(answers: Answers) -> None:

@@ -50,6 +50,18 @@ class CannotServe(SettingsError):
         self.exit_code = exit_code
 
 
+class PortTaken(CannotServe):
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, EXIT_UNUSABLE)
+
+
+class EngineBroken(CannotServe):
+    """The engine's process died again and again."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, EXIT_BROKEN)
+
+
 def draft_installed() -> bool:
     return importlib.util.find_spec("espeakng_loader") is not None
 
@@ -140,7 +152,7 @@ def run_server(loaded: Loaded, attached: bool = False) -> int:
         threading.Thread(target=stop_with_stdin, daemon=True).start()
     server.run(sockets=[sock])
     if ending:
-        raise CannotServe(ending[0], EXIT_BROKEN if supervisor.broken else EXIT_UNUSABLE)
+        raise EngineBroken(ending[0]) if supervisor.broken else CannotServe(ending[0], EXIT_UNUSABLE)
     say(t("The server has stopped."))
     return 0
 
@@ -165,7 +177,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 def listen(settings: Settings) -> socket.socket:
     """The listening socket, made first: a taken port is found before a model is loaded.
 
-    Raises CannotServe naming address and port.
+    Raises PortTaken naming address and port.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # The protocol is named: asyncio switches Nagle's algorithm off only where it sees TCP, and with it on, every answer
@@ -178,15 +190,14 @@ def listen(settings: Settings) -> socket.socket:
         sock.listen(128)
     except OSError as error:
         sock.close()
-        raise CannotServe(
+        raise PortTaken(
             t(
                 "The server cannot listen at {host}:{port} ({reason}). Most often another program, perhaps another "
                 "voice-server, uses the port: stop it, or set another PORT in .env.",
                 host=settings.host,
                 port=settings.port,
                 reason=error.strerror or error,
-            ),
-            EXIT_UNUSABLE,
+            )
         ) from error
     return sock
 

@@ -1,4 +1,4 @@
-"""The part of a file that is here already, and files written whole. Knows no network."""
+"""The part of a file that is here already. Knows no network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from server.downloads.answers import PartNote
+from server.whole_files import sync_folder, write_whole
 
 READ_BYTES = 1 << 20
 
@@ -28,16 +29,6 @@ def sha256_of(path: Path) -> str:
     """64 hex digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Raises OSError."""
-    part = path.with_name(path.name + ".new")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 class Part:
@@ -93,7 +84,7 @@ class Part:
 
     def write_note(self, note: PartNote) -> None:
         if note != self.note:
-            write_whole(self.note_path, json.dumps(dataclasses.asdict(note)))
+            write_whole(self.note_path, json.dumps(dataclasses.asdict(note)).encode())
             self.note = note
 
     def finish(self) -> Fetched:
@@ -102,6 +93,7 @@ class Part:
         os.fsync(self._file.fileno())
         self._file.close()
         self.path.replace(self.target)
+        sync_folder(self.target.parent)
         self.note_path.unlink(missing_ok=True)
         return fetched
 

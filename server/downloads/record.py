@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.downloads.part import sha256_of, write_whole
+from server.downloads.part import sha256_of
 from server.terminal.messages import t
+from server.whole_files import write_whole
 
 RECORD = "downloaded.json"
 SLOW_BYTES = 500_000_000
@@ -83,7 +84,7 @@ def read_record(folder: Path) -> Record | None:
 
 def write_record(folder: Path, record: Record) -> None:
     """Raises OSError."""
-    write_whole(folder / RECORD, record.model_dump_json(indent=1) + "\n")
+    write_whole(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
 
 
 def check_kept(folder: Path, say: Callable[[str], None]) -> Kept:

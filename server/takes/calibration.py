@@ -24,6 +24,7 @@ from server.engines import Engine
 from server.errors import TakeFailed
 from server.takes.dummy import Dummy
 from server.terminal.messages import t
+from server.whole_files import write_whole
 
 log = logging.getLogger("server.calibration")
 
@@ -65,7 +66,7 @@ class Calibration:
         file = self.file(key)
         spoken = read_takes(file, self.engine.facts.sample_rate) if file else []
         if not spoken:
-            self.announce(t("saying the dummy sentence alone, {count} times", count=WANTED_TAKES))
+            self.announce(t("saying the appended sentence by itself, {count} times", count=WANTED_TAKES))
             spoken = self._speak(dummy, language)
             if file and spoken:
                 keep_takes(file, spoken, self.engine.facts.sample_rate)
@@ -99,13 +100,11 @@ def _rounded(samples: Samples) -> npt.NDArray[np.int16]:
 
 def keep_takes(file: Path, takes: list[Samples], sample_rate: int) -> None:
     """A folder that cannot be written costs time at the next start, nothing else."""
-    part = file.with_name(file.name + ".part")
+    out = io.BytesIO()
+    arrays = {f"take{i}": _rounded(take) for i, take in enumerate(takes)}
+    np.savez_compressed(out, allow_pickle=False, sample_rate=np.int64(sample_rate), **arrays)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
-            arrays = {f"take{i}": _rounded(take) for i, take in enumerate(takes)}
-            np.savez_compressed(out, allow_pickle=False, sample_rate=np.int64(sample_rate), **arrays)
-        part.replace(file)
+        write_whole(file, out.getvalue())
     except OSError as error:
         log.warning("could not keep the takes of the dummy in %s: %s", file, error)
 

@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from server.terminal.messages import reader_language, system_language, t, use_language
+from server.terminal.troubleshooting import with_entry
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -68,7 +69,7 @@ def run(build: Callable[[], typer.Typer], program: str, known: tuple[type[Except
     except known as error:
         if debug:
             traceback.print_exc()
-        complain(str(error))
+        complain(with_entry(error))
         return int(getattr(error, "exit_code", EXIT_ERROR))
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -122,8 +123,10 @@ def _parameter_name(error: TyperException) -> str:
 
 def _translate_help(command: Any) -> None:
     """typer has its --help option's help and the word "Usage" in English only, so they are put right afterwards."""
+    # A command makes its help option once, by the names of the first context that asks: here, and without a parent.
+    names = command.context_settings.get("help_option_names", ["--help"])
     for each in (command, *getattr(command, "commands", {}).values()):
-        context = typer.Context(each)
+        context = typer.Context(each, help_option_names=names)
         option = each.get_help_option(context)
         if option is not None:
             option.help = t("Show this help and end.")

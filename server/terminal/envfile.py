@@ -1,4 +1,4 @@
-"""The .env file, for both programs: where it is and what it says. Knows no setting by name."""
+"""What a .env file says, for both programs. Knows no setting by name; server/places.py knows where the file lies."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ import io
 from pathlib import Path
 
 from dotenv import dotenv_values
-
-ENV_NAME = ".env"
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-
-
-def find_env_file(folder: Path, project_root: Path = PROJECT_ROOT) -> Path | None:
-    """The current folder's .env, else the one beside pyproject.toml (an installed package has none)."""
-    candidates = [folder / ENV_NAME]
-    if (project_root / "pyproject.toml").is_file():
-        candidates.append(project_root / ENV_NAME)
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

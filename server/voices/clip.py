@@ -37,7 +37,7 @@ def clean_ref_text(text: str) -> str:
     if not folded:
         raise EngineUnusable(
             t(
-                "REF_TEXT is empty. Write exactly what is said in the reference audio, every word of it: what the text "
+                "REF_TEXT is empty. Write exactly what is said in the voice recording, every word of it: what the text "
                 "leaves out, the voice says later where it should not."
             )
         )
@@ -52,7 +52,7 @@ def _read_mono(path: str) -> Audio:
     file = Path(path).expanduser()
     if not file.is_file():
         raise EngineUnusable(
-            t("The reference audio {file} does not exist. Set REF_AUDIO to the full path of the recording.", file=path)
+            t("The voice recording {file} does not exist. Set REF_AUDIO to the full path of the recording.", file=path)
         )
     try:
         # Asked before reading, so that a whole audiobook is refused without being loaded.
@@ -62,7 +62,7 @@ def _read_mono(path: str) -> Audio:
     except (soundfile.LibsndfileError, OSError) as error:
         raise EngineUnusable(
             t(
-                "The reference audio {file} cannot be read ({reason}). Save it as WAV, 24 kHz, mono, and set REF_AUDIO "
+                "The voice recording {file} cannot be read ({reason}). Save it as WAV, 24 kHz, mono, and set REF_AUDIO "
                 "to that file.",
                 file=path,
                 reason=str(error),
@@ -78,7 +78,7 @@ def _refuse_length(path: str, seconds: float) -> None:
     if seconds < MIN_CLIP_S:
         raise EngineUnusable(
             t(
-                "The reference audio {file} is {seconds} s long; at least 1 s is needed, and 5 to 15 s clone best.",
+                "The voice recording {file} is {seconds} s long; at least 1 s is needed, and 5 to 15 s clone best.",
                 file=path,
                 seconds=f"{seconds:.1f}",
             )
@@ -86,7 +86,7 @@ def _refuse_length(path: str, seconds: float) -> None:
     if seconds > MAX_CLIP_S:
         raise EngineUnusable(
             t(
-                "The reference audio {file} is {seconds} s long; at most 30 s are taken. Cut 5 to 15 s out of it at a "
+                "The voice recording {file} is {seconds} s long; at most 30 s are taken. Cut 5 to 15 s out of it at a "
                 "pause, and write exactly those words into REF_TEXT.",
                 file=path,
                 seconds=f"{seconds:.1f}",
@@ -97,12 +97,12 @@ def _refuse_length(path: str, seconds: float) -> None:
 def _refuse_noise(path: str, mono: npt.NDArray[np.float32]) -> None:
     if not np.isfinite(mono).all():
         raise EngineUnusable(
-            t("The reference audio {file} holds values that are not numbers. Export it again as WAV.", file=path)
+            t("The voice recording {file} holds values that are not numbers. Export it again as WAV.", file=path)
         )
     if np.abs(mono).max() < SILENT_PEAK:
         raise EngineUnusable(
             t(
-                "The reference audio {file} is silent, or its two channels cancel each other. Record it again, or "
+                "The voice recording {file} is silent, or its two channels cancel each other. Record it again, or "
                 "export one channel only.",
                 file=path,
             )

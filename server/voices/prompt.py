@@ -7,7 +7,6 @@ safetensors file (never a pickle), and is believed only after its key, its check
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from server.errors import EngineUnusable
 from server.terminal.messages import t
 from server.voices.clip import MAX_CLIP_S, SAMPLE_RATE, TAIL_SECONDS
+from server.whole_files import write_whole
 
 FORMAT = "voice-prompt 1"
 """Goes up when the preparation of the clip or the layout of the file changes: kept prompts are then made anew."""
@@ -78,23 +78,21 @@ def keep_or_make(
     """
     file = prompt_file(folder, key) if folder is not None else None
     if file is not None and file.exists():
-        announce(t("reading the voice clone prompt"))
+        announce(t("reading the prepared voice"))
         try:
             return read_prompt(file, key, shape)
         except ValueError as error:
-            announce(t("the kept voice clone prompt is not usable ({error})", error=error))
-    announce(t("making the voice clone prompt"))
+            announce(t("the prepared voice that was kept cannot be used ({error})", error=error))
+    announce(t("preparing the voice"))
     prompt = make()
     flaw = find_flaw(prompt, shape)
     if flaw:
-        raise EngineUnusable(
-            t("No voice can be made from this reference audio ({flaw}). Try another recording.", flaw=flaw)
-        )
+        raise EngineUnusable(t("No voice can be made from this voice recording ({flaw}). Try another one.", flaw=flaw))
     if file is not None:
         try:
             write_prompt(file, prompt, key, model_id)
         except OSError as error:  # a read-only folder or a full disk costs time at the next start, nothing else
-            announce(t("could not keep the voice clone prompt in {file}: {error}", file=file, error=error))
+            announce(t("could not keep the prepared voice in {file}: {error}", file=file, error=error))
     return prompt
 
 
@@ -108,7 +106,7 @@ def read_prompt(file: Path, key: str, shape: PromptShape) -> VoicePrompt:
             metadata: dict[str, str] = stored.metadata() or {}
             names = set(stored.keys())
             if metadata.get("format") != FORMAT or names != {"codes", "speaker"}:
-                raise ValueError("not a voice clone prompt of this version")
+                raise ValueError("not of this version")
             codes, speaker = stored.get_tensor("codes"), stored.get_tensor("speaker")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"unreadable: {error}") from error
@@ -126,7 +124,7 @@ def read_prompt(file: Path, key: str, shape: PromptShape) -> VoicePrompt:
 
 
 def write_prompt(file: Path, prompt: VoicePrompt, key: str, model_id: str) -> None:
-    """Whole or not at all: written beside, synced, renamed."""
+    """Raises OSError."""
     from safetensors.numpy import save
 
     metadata = {
@@ -141,17 +139,7 @@ def write_prompt(file: Path, prompt: VoicePrompt, key: str, model_id: str) -> No
         "codes": np.ascontiguousarray(prompt.codes),
         "speaker": np.ascontiguousarray(prompt.speaker),
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # The process id: two servers that start together must not write into one another's file.
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            out.write(save(tensors, metadata=metadata))
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(file, save(tensors, metadata=metadata))
 
 
 def find_flaw(prompt: VoicePrompt, shape: PromptShape) -> str | None:

@@ -22,6 +22,7 @@ from server.takes.calibration import Calibration
 from server.takes.dummy import dummy_for
 from server.takes.take import TakeSettings, sound_fingerprint
 from server.terminal.messages import use_language
+from server.terminal.troubleshooting import with_entry
 from server.worker.exits import EXIT_ASKED, EXIT_UNUSABLE, PARENT, die_with_parent, end_process
 from server.worker.frames import PipeClosed, read_frame, write_frame
 from server.worker.lines import LineSessions
@@ -47,7 +48,7 @@ def main() -> None:
     try:
         engine = open_engine(engine_settings, tell_step)
     except EngineUnusable as error:
-        write_frame(replies, {"is": "unusable", "sentence": str(error)})
+        write_frame(replies, {"is": "unusable", "sentence": with_entry(error)})
         end_process(EXIT_UNUSABLE)
     keep_in = engine_settings.prompt_dir
     # Draft takes cost nothing to make again.

@@ -9,7 +9,7 @@ from server.commands.start_checks import check_door, choose_engine
 from server.errors import SettingsError
 from server.network import is_loopback
 from server.settings import Settings, engine_settings, load_settings, unknown_key_warnings, validated
-from server.terminal.envfile import find_env_file, read_env_file
+from server.terminal.envfile import read_env_file
 
 LONG_KEY = "k" * 32
 
@@ -34,22 +34,6 @@ def test_the_file_is_read_in_the_encodings_that_notepad_writes(tmp_path: Path, e
 def test_a_dollar_sign_and_a_windows_path_are_taken_literally(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("API_KEY=a$b${HOME}c\nREF_AUDIO='C:\\new\\table.wav'\n", "utf-8")
     assert read_env_file(tmp_path / ".env") == {"API_KEY": "a$b${HOME}c", "REF_AUDIO": "C:\\new\\table.wav"}
-
-
-def test_the_current_folder_comes_before_the_project_folder(tmp_path: Path) -> None:
-    here, project = tmp_path / "here", tmp_path / "project"
-    here.mkdir()
-    project.mkdir()
-    (project / "pyproject.toml").touch()
-    (project / ".env").touch()
-    assert find_env_file(here, project) == project / ".env"
-    (here / ".env").touch()
-    assert find_env_file(here, project) == here / ".env"
-
-
-def test_an_installed_package_does_not_read_the_env_of_site_packages(tmp_path: Path) -> None:
-    (tmp_path / ".env").touch()
-    assert find_env_file(tmp_path / "elsewhere", tmp_path) is None
 
 
 def test_relative_paths_in_the_file_start_from_the_file(tmp_path: Path) -> None:

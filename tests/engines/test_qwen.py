@@ -309,7 +309,7 @@ def test_opening_announces_each_step_and_keeps_off_the_network(
         "importing torch and qwen-tts",
         "DEVICE=cpu: float32, far slower than real time.",
         "loading the model",
-        "making the voice clone prompt",
+        "preparing the voice",
     ]
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
@@ -324,7 +324,7 @@ def test_the_prompt_is_made_once_and_a_reopened_engine_sounds_the_same(
     said: list[str] = []
     second = open_engine(settings, said.append)
     assert encoded == [settings.ref_text]
-    assert "reading the voice clone prompt" in said
+    assert "reading the prepared voice" in said
     assert second.facts == first.facts
     assert second.speak(TEXT, "Korean", seed).samples.tobytes() == take.samples.tobytes()
 

@@ -14,7 +14,7 @@ from conftest import ReferenceClip
 from narrator import Narrator, is_whole_wav
 from servers import RunningServer, running_server, worker_pids
 
-MADE, READ = "making the voice clone prompt", "reading the voice clone prompt"
+MADE, READ = "preparing the voice", "reading the prepared voice"
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ def summary(**changes: object) -> Summary:
         "kept": 1,
         "made": 2,
         "failed": [],
+        "see": [],
         "left": 0,
         "unplaced": [],
         "held": [],

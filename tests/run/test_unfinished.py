@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from client.commands.resume import resumed
 from client.run.night import Invocation
 from client.run.options import RunOptions
-from client.run.unfinished import UnfinishedRun, file_of, forget, remember, runs_folder, unfinished, unfinished_run
+from client.run.unfinished import UnfinishedRun, file_of, forget, remember, unfinished, unfinished_run
 
 
 def run_in(folder: Path) -> UnfinishedRun:
     return unfinished_run(RunOptions(script=folder / "s.txt", draft=True), folder, "p", folder)
-
-
-@pytest.mark.parametrize(
-    ("environ", "platform", "expected"),
-    [
-        ({}, "linux", "home/.local/state/overnight-narrator/runs"),
-        ({"XDG_STATE_HOME": "state"}, "linux", "state/overnight-narrator/runs"),
-        ({"LOCALAPPDATA": "local"}, "win32", "local/overnight-narrator/runs"),
-        ({}, "win32", "home/AppData/Local/overnight-narrator/runs"),
-        ({}, "darwin", "home/Library/Application Support/overnight-narrator/runs"),
-    ],
-)
-def test_each_system_has_its_own_place(environ: dict[str, str], platform: str, expected: str) -> None:
-    assert runs_folder(environ, platform, Path("home")) == Path(expected)
 
 
 def test_runs_are_remembered_in_the_order_of_their_folders_and_forgotten(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_help_and_usage_errors_are_in_the_readers_language_and_without_a_traceba
         assert ended.returncode == (0 if args == ["--help"] else 2)
 
 
+@pytest.mark.parametrize("args", [["-h"], ["serve", "-h"], ["run", "-h"]])
+def test_h_shows_what_help_shows(args: list[str], tmp_path: Path) -> None:
+    """A regression: the help option was made anew with its long name alone."""
+    module = "client" if "run" in args else "server"
+    short = program(module, *args, cwd=tmp_path)
+    assert short.returncode == 0, short.stderr
+    assert b"-h, --help" in short.stdout
+    assert short.stdout == program(module, *args[:-1], "--help", cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("module", ["server", "client"])
 def test_a_cp949_console_shows_the_korean_help_whole(module: str, tmp_path: Path) -> None:
     for command in ([], ["run"], ["split"], ["status"], ["say"]) if module == "client" else ([], ["serve"], ["init"]):

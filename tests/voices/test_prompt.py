@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from tiny_checkpoint import reference_samples
 
+from server import whole_files
 from server.errors import EngineUnusable
-from server.voices import prompt as prompt_module
 from server.voices.clip import clean_ref_text, prepare_clip
 from server.voices.prompt import (
     PromptShape,
@@ -159,8 +159,8 @@ def test_a_prompt_is_made_once_and_read_at_the_next_start(tmp_path: Path) -> Non
     kept = second.open(tmp_path / "new" / "prompts")
     assert (first.made, second.made) == (1, 0)
     assert same(made, kept)
-    assert first.announced == ["making the voice clone prompt"]
-    assert second.announced == ["reading the voice clone prompt"]
+    assert first.announced == ["preparing the voice"]
+    assert second.announced == ["reading the prepared voice"]
     assert [file.name for file in (tmp_path / "new" / "prompts").iterdir()] == [f"{fingerprint(KEY)}.safetensors"]
 
 
@@ -237,7 +237,7 @@ def test_a_damaged_or_foreign_file_is_made_anew(tmp_path: Path, damage: object) 
     second, third = Maker(), Maker()
     assert same(second.open(tmp_path), good_prompt())
     assert second.made == 1
-    assert any("not usable" in phrase for phrase in second.announced)
+    assert any("cannot be used" in phrase for phrase in second.announced)
     third.open(tmp_path)
     assert third.made == 0
 
@@ -260,7 +260,7 @@ def test_a_write_that_breaks_off_leaves_no_file(tmp_path: Path, monkeypatch: pyt
     def full(_fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prompt_module.os, "fsync", full)
+    monkeypatch.setattr(whole_files.os, "fsync", full)
     maker = Maker()
     maker.open(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -283,7 +283,7 @@ def test_a_write_that_breaks_off_leaves_no_file(tmp_path: Path, monkeypatch: pyt
 def test_flaws_are_named_and_a_flawed_voice_is_not_kept(tmp_path: Path, changed: dict, flaw: str) -> None:
     flawed = replace(good_prompt(), **changed)
     assert flaw in str(find_flaw(flawed, SHAPE))
-    with pytest.raises(EngineUnusable, match="Try another recording"):
+    with pytest.raises(EngineUnusable, match="Try another one"):
         Maker(flawed).open(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from babel.messages.pofile import read_po
 
 import client.errors
+import server.commands.serve
+import server.errors
 from client.settings import NAMES as CLIENT_NAMES
 from server.contract.codes import ErrorCode
 from server.settings import NAMES, validated
 from server.terminal.envfile import read_env_file
-from server.troubleshooting import ENTRIES, entry_for
+from server.terminal.troubleshooting import ENTRIES, entry_for
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -280,6 +283,45 @@ def test_narrators_pages_use_no_word_of_the_workshop(language: str) -> None:
         assert NEVER_A_NARRATORS_WORD.findall(path.read_text("utf-8")) == [], path.name
 
 
+CATALOGUE = ROOT / "server/terminal/locale/ko/LC_MESSAGES/messages.po"
+
+
+@cache
+def sentences() -> list[tuple[str, str]]:
+    """What the programs say, in English and in Korean, without places and the names of settings."""
+    with CATALOGUE.open("rb") as file:
+        pairs = [(str(each.id), str(each.string)) for each in read_po(file) if each.id]
+    english, korean = (
+        [re.sub(r"\{\w*\}|[A-Z]+_[A-Z_]+", "", text) for text in each] for each in zip(*pairs, strict=True)
+    )
+    return list(zip(english, korean, strict=True))
+
+
+def test_the_programs_say_no_word_of_the_workshop() -> None:
+    """Without exceptions: the owner of a server is a narrator, too."""
+    assert len(sentences()) > 300
+    for pair in sentences():
+        assert NEVER_A_NARRATORS_WORD.findall(" ".join(pair)) == [], pair
+
+
+def test_the_recording_of_a_voice_has_one_name_on_screens_and_pages() -> None:
+    other_names = re.compile(r"reference (?:audio|recording|clip)|기준 음성", re.IGNORECASE)
+    for pair in sentences():
+        assert other_names.findall(" ".join(pair)) == [], pair
+    for language in LANGUAGES:
+        assert other_names.findall(text_of(language)) == []
+
+
+def test_a_sentence_that_names_a_page_names_the_readers_own() -> None:
+    named = [(pages, korean) for english, korean in sentences() if (pages := re.findall(r"docs/[\w./-]+\.md", english))]
+    assert len(named) > 3
+    for pages, korean in named:
+        assert re.findall(r"docs/[\w./-]+\.md", korean) == [page.replace("/en/", "/ko/") for page in pages]
+        for page in pages:
+            assert (ROOT / page).is_file(), page
+    assert not [pair for pair in sentences() if "README" in " ".join(pair)], "the README is a door and holds no steps"
+
+
 # ---- Troubles ----
 
 SYMPTOMS = (
@@ -344,9 +386,10 @@ def test_what_an_entry_quotes_is_really_said(language: str) -> None:
 
 
 def test_every_error_that_names_an_entry_is_one_of_ours() -> None:
+    modules = (client.errors, server.errors, server.commands.serve)
     for name in ENTRIES:
-        exception = getattr(client.errors, name, None)
-        assert name in set(ErrorCode) or issubclass(exception, client.errors.ClientError), name
+        exceptions = [getattr(module, name) for module in modules if hasattr(module, name)]
+        assert name in set(ErrorCode) or [issubclass(each, Exception) for each in exceptions] == [True], name
 
 
 def test_every_entry_that_an_error_names_is_a_heading_in_both_languages() -> None:

@@ -20,13 +20,14 @@ SERVER_FLOORS = (
     ("engines",),
     ("cut", "voices"),
     ("audio",),
-    ("network", "awake", "downloads", "troubleshooting"),
+    ("network", "awake", "downloads"),
     ("script",),
     ("sentences",),
     ("text",),
     ("errors",),
     ("contract",),
     ("terminal",),
+    ("places", "whole_files"),
 )
 """From the top down; rooms of one floor do not import each other, but for LEVEL."""
 LEVEL = {("settings", "worker"), ("engines", "engines.qwen"), ("engines", "engines.draft")}
@@ -41,7 +42,7 @@ CLIENT_FLOORS = (
     ("voice_server", "settings"),
     ("errors",),
 )
-SHARED = {"contract", "terminal", "text", "sentences", "script", "places"}
+SHARED = {"contract", "terminal", "text", "sentences", "script", "places", "whole_files"}
 """All that the client may import of the server."""
 
 

@@ -364,9 +364,9 @@ def test_a_kept_voice_is_neither_prepared_nor_calibrated_again(cloned_voice: Clo
     assert hashes_in(cloned_voice.voices) == hashes_in(KEPT / "voices")
     assert set(cloned_voice.times().values()) == {MADE_LONG_AGO_NS}, "and none was written again"
     said = cloned_voice.server.log.read_text("utf-8")
-    assert "reading the voice clone prompt" in said
-    assert "making the voice clone prompt" not in said
-    assert "saying the dummy sentence alone" not in said
+    assert "reading the prepared voice" in said
+    assert "preparing the voice" not in said
+    assert "saying the appended sentence by itself" not in said
 
 
 def test_a_kept_voice_has_the_fingerprints_of_then(cloned_voice: ClonedVoice) -> None:

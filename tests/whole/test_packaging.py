@@ -12,7 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "qwen_tts", "librosa"}
-SHARED = {"server.contract", "server.terminal", "server.text", "server.sentences", "server.script"}
+SHARED = {
+    "server.contract",
+    "server.terminal",
+    "server.text",
+    "server.sentences",
+    "server.script",
+    "server.places",
+    "server.whole_files",
+}
 """All that the client may import of the server."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from server.downloads.errors import DownloadFailed, Unreachable
 from server.downloads.record import check_kept
 from server.engines.qwen.load.imports import one_line
-from server.errors import EngineUnusable
+from server.errors import EngineUnusable, ModelNotDownloaded
 from server.terminal.messages import t
 
 NEEDED = (
@@ -39,11 +39,6 @@ def ascii_id(model: str) -> str:
     """What headers can carry: the hub name, or the folder's own name."""
     name = Path(model).expanduser().resolve().name if is_folder(model) else model
     return re.sub(r"[^\x21-\x7e]", "_", name)
-
-
-def models_folder(prompt_dir: str) -> Path:
-    """Where models are downloaded to: beside the prepared voices, on the drive and in the folder that hold them."""
-    return (Path(prompt_dir).expanduser().resolve().parent if prompt_dir else Path.cwd()) / "models"
 
 
 def downloaded_folder(model: str, models: Path) -> Path:
@@ -159,7 +154,7 @@ def _from_hub(model: str, announce: Callable[[str], None], models: Path) -> Path
     except Unreachable as error:
         raise _not_downloaded(model, error.reason) from error
     except DownloadFailed as error:
-        raise EngineUnusable(str(error)) from error
+        raise ModelNotDownloaded(str(error)) from error
     if missing := missing_files(folder):
         raise _not_downloaded(model, ", ".join(missing))
     return folder
@@ -197,9 +192,9 @@ def _is_kept(folder: Path, announce: Callable[[str], None]) -> bool:
     return not kept.missing and not missing_files(folder)
 
 
-def _not_downloaded(model: str, reason: str) -> EngineUnusable:
+def _not_downloaded(model: str, reason: str) -> ModelNotDownloaded:
     """reason: the error, or the files that did not come."""
-    return EngineUnusable(
+    return ModelNotDownloaded(
         t(
             "The model {model} is neither a folder nor whole on this machine, and it could not be downloaded "
             "({reason}). Download it where there is network: hf download {model} --local-dir models/{name} - then set "

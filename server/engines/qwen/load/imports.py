@@ -74,8 +74,8 @@ def import_qwen_tts() -> ModuleType:
     except (ImportError, OSError, TypeError, AttributeError) as error:
         raise EngineUnusable(
             t(
-                "qwen-tts cannot be imported ({reason}). Install torch as the README says, then: "
-                'pip install "overnight-narrator[server,qwen]"',
+                "qwen-tts cannot be imported ({reason}). 'python scripts/install.py server' installs it with the right "
+                "torch (docs/en/your-voice.md, step 4).",
                 reason=one_line(error),
             )
         ) from error

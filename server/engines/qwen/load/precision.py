@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from server.errors import EngineUnusable
+from server.errors import EngineUnusable, NoGpu, NoGpuCode
 from server.terminal.messages import t
 
 MIN_CAPABILITY = (6, 0)
@@ -83,7 +83,7 @@ def choose_precision(
     if device == "cpu":
         return _on_cpu(dtype)
     if cuda is None:
-        raise EngineUnusable(_no_card(torch_build))
+        raise NoGpu(_no_card(torch_build))
     _refuse_unsupported(cuda)
     return _on_card(dtype, cuda)
 
@@ -185,7 +185,8 @@ def _no_card(build: TorchBuild | None) -> str:
     if build is not None and build.cuda is None:
         return t(
             "No GPU can be used: torch {version} on this machine is the CPU build (Torch not compiled with CUDA "
-            "enabled). Install the CUDA build as the README says, or set DEVICE=cpu to speak slowly on the CPU.",
+            "enabled). 'python scripts/install.py server' installs the CUDA build (docs/en/your-voice.md, step 4). "
+            "DEVICE=cpu speaks slowly on the CPU.",
             version=build.version,
         )
     return t(
@@ -210,21 +211,21 @@ def _refuse_unsupported(card: CudaCard) -> None:
     if kernels_run_on(card.arch_list, card.capability):
         return
     if card.capability < CU126_ONLY_BELOW:
-        raise EngineUnusable(
+        raise NoGpuCode(
             t(
                 "This build of torch has no code for the GPU {card} (compute capability {capability}); it has {archs}. "
-                "Only the cu126 build of torch below 2.15 runs on it: install torch 2.13.0 from the cu126 wheels, as "
-                "the README says.",
+                "Only the cu126 build of torch below 2.15 runs on it: 'python scripts/install.py server' installs it "
+                "(docs/en/your-voice.md, step 4).",
                 card=name,
                 capability=capability,
                 archs=", ".join(card.arch_list),
             )
         )
-    raise EngineUnusable(
+    raise NoGpuCode(
         t(
             "This build of torch has no code for the GPU {card} (compute capability {capability}); it has {archs}. The "
-            "card is newer than the build (cu126 ends at 9.0): install torch 2.13.0 from the cu130 wheels, as the "
-            "README says.",
+            "card is newer than the build (cu126 ends at 9.0): 'python scripts/install.py server' installs the cu130 "
+            "build (docs/en/your-voice.md, step 4).",
             card=name,
             capability=capability,
             archs=", ".join(card.arch_list),

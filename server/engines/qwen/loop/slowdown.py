@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from server.whole_files import write_whole
+
 log = logging.getLogger("server.engines.qwen")
 
 SLOW_FACTOR = 3.0
@@ -75,7 +77,6 @@ def recorded(file: Path, machine: str) -> dict[int, float]:
 
 def record(file: Path, machine: str, best_ms: Mapping[int, float]) -> None:
     """Beside those of other machines and models. A folder that cannot be written only costs the record."""
-    part = file.with_name(file.name + ".part")
     try:
         machines = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -84,9 +85,7 @@ def record(file: Path, machine: str, best_ms: Mapping[int, float]) -> None:
         machines = {}
     machines[machine] = {str(rows): round(ms, 3) for rows, ms in sorted(best_ms.items())}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(machines, indent=1), "utf-8")
-        part.replace(file)
+        write_whole(file, json.dumps(machines, indent=1).encode())
     except OSError as error:
         log.warning("could not keep the speed in %s: %s", file, error)
 

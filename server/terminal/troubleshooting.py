@@ -1,6 +1,6 @@
 """Which entry of docs/en/troubleshooting.md and docs/ko/troubleshooting.md helps with which error.
 
-Holds headings only; knows neither the pages' text nor how an error is printed.
+Holds headings only, and knows errors by their names: those of both programs are listed, and none is imported.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from server.terminal.messages import current_language, t
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,26 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             '"Another program holds ..."',
             '"다른 프로그램(편집기, 백신, 동기화 프로그램)이 ... 파일을 쓰고 있습니다"',
         ),
+        "LineLost": _SENTENCE,
+        # The server's.
+        "PortTaken": Entry(
+            '"cannot listen at ...:7860", "Port 7860 is in use"',
+            '"...:7860 주소에서 접속을 받을 수 없습니다", "포트 7860번은 이미 사용 중입니다"',
+        ),
+        "EngineBroken": _ENGINE_DIED,
+        "NoGpu": Entry(
+            '"Torch not compiled with CUDA enabled", "No GPU can be used: torch ... is the CPU build"',
+            '"Torch not compiled with CUDA enabled", '
+            '"그래픽 카드를 사용할 수 없습니다. 이 PC의 torch ... CPU용 빌드입니다"',
+        ),
+        "NoGpuCode": Entry(
+            '"no kernel image is available", "This build of torch has no code for the GPU"',
+            '"no kernel image is available", "이 torch 빌드에는 그래픽 카드 ...용 코드가 없습니다"',
+        ),
+        "ModelNotDownloaded": Entry(
+            'The model is not downloaded: "could not be downloaded", or "downloading the model" for hours',
+            '모델 다운로드 실패: "내려받지도 못했습니다", 또는 "모델을 내려받는 중"에서 몇 시간째',
+        ),
     }
 )
 """Error code, or name of an exception's class, to its entry. An error without an entry is not in here."""
@@ -77,3 +99,30 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
 def entry_for(*names: str) -> Entry | None:
     """The entry of the first name that has one; a code before a class, a class before its bases."""
     return next((ENTRIES[name] for name in names if name in ENTRIES), None)
+
+
+def entry_of(error: BaseException) -> Entry | None:
+    """By the error's code, then by its class and bases; an error without an entry may have a cause with one."""
+    now: BaseException | None = error
+    while now is not None:
+        code = getattr(now, "code", None)
+        codes = [code] if isinstance(code, str) else []
+        if entry := entry_for(*codes, *(each.__name__ for each in type(now).__mro__)):
+            return entry
+        now = now.__cause__
+    return None
+
+
+def see_sentence(error: BaseException) -> str | None:
+    """Where the reader finds what to do; None for an error without an entry."""
+    entry = entry_of(error)
+    if entry is None:
+        return None
+    title = entry.korean if current_language() == "ko" else entry.english
+    return t("See docs/en/troubleshooting.md: {title}", title=title)
+
+
+def with_entry(error: BaseException) -> str:
+    """The error's sentence and, on a line of its own, the entry."""
+    see = see_sentence(error)
+    return f"{error}\n{see}" if see else str(error)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from client.errors import ClientError
+from server.contract.env_names import NARRATE_KEY, NARRATE_OUTPUT, NARRATE_SERVER
 from server.contract.http import DEFAULT_PORT
 from server.places import base_folder, find_env_file, output_folder
 from server.terminal.envfile import read_env_file
 from server.terminal.messages import t
 
 DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
-NAMES = ("NARRATE_SERVER", "NARRATE_KEY", "NARRATE_OUTPUT")
 
 
 @dataclass(frozen=True)
 class ClientSettings:
     server: str
     """Address without a trailing slash."""
-    key: str
+    key: str = field(repr=False)
     output: Path
     """Absolute."""
 
@@ -36,11 +36,11 @@ def load_client_settings(
     def setting(name: str) -> str:
         return environ.get(name, "").strip() or in_file.get(name, "")
 
-    variable = environ.get("NARRATE_OUTPUT", "").strip()
-    in_env = in_file.get("NARRATE_OUTPUT", "")
+    variable = environ.get(NARRATE_OUTPUT, "").strip()
+    in_env = in_file.get(NARRATE_OUTPUT, "")
     return ClientSettings(
-        server=server_address(server or setting("NARRATE_SERVER") or DEFAULT_SERVER),
-        key=key or setting("NARRATE_KEY"),
+        server=server_address(server or setting(NARRATE_SERVER) or DEFAULT_SERVER),
+        key=key or setting(NARRATE_KEY),
         output=output_folder(output, variable, in_env, folder, base_folder(env_file, folder)).resolve(),
     )
 

@@ -16,8 +16,6 @@ from server.settings import load_settings
 from server.terminal import console
 from server.terminal.messages import t
 
-CLIENT_NAMES = ("NARRATE_SERVER", "NARRATE_KEY", "NARRATE_OUTPUT")
-
 
 def main() -> None:
     sys.exit(console.run(build, "voice-server", (SettingsError,)))
@@ -51,16 +49,16 @@ def build() -> typer.Typer:
         lang: Annotated[str, lang] = "",
     ) -> int:
         del lang
-        overrides = {"HOST": host, "PORT": str(port) if port else ""}
+        overrides = {"HOST": host, "PORT": "" if port is None else str(port)}
         environ = {**os.environ, **{name: value for name, value in overrides.items() if value}}
         with settings_must_hold():
-            loaded = load_settings(environ, Path.cwd(), CLIENT_NAMES)
+            loaded = load_settings(environ, Path.cwd())
         return run_server(loaded, attached)
 
     @app.command(help=t("Tell what this machine can do and what is wrong with the settings."))
     def doctor(lang: Annotated[str, lang] = "") -> int:
         del lang
-        return report(Path.cwd(), os.environ, CLIENT_NAMES)
+        return report(Path.cwd(), os.environ)
 
     @app.command(help=t("Write .env with a new random key and your voice."))
     def init(

@@ -1,35 +1,44 @@
-"""Which names this machine answers to: its own names and addresses, and those of ALLOWED_HOSTS. Knows no HTTP library.
+"""Names in a Host header, and this machine's own addresses. Knows no HTTP library.
 
-Against DNS rebinding: a page in the narrator's browser can make its own name point at this machine, and what it asks
-then carries that name in `Host`. Only names that nobody else can register, and addresses that are really here, pass.
+Against DNS rebinding: a page in the narrator's browser can point its own DNS name at this machine, and the browser then
+lets the page read the answers. Such a request carries the page's name in `Host`, so a name passes only if no stranger
+can register it (`cannot_be_rebound`), or if it is this machine's own name or one of ALLOWED_HOSTS.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import re
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sys
 
-READ_AGAIN_S = 5.0
-"""An unknown name makes the machine's own be read anew, at most so often: a laptop changes networks."""
-
-LOCAL_SUFFIXES = (".local", ".lan", ".home", ".home.arpa", ".internal", ".localdomain")
-"""What home routers and mDNS put behind a machine's name; nobody can register a name in them."""
+LOCAL_SUFFIXES = (
+    ".local",  # multicast DNS, RFC 6762
+    ".localhost",  # loopback, RFC 6761
+    ".home.arpa",  # home networks, RFC 8375
+    ".internal",  # reserved for private use by ICANN's board, 2024
+    ".home",  # RFC 6762 appendix G names .home and .lan as in use at home; ICANN's board has refused .home since 2018
+    ".lan",
+    ".localdomain",  # what some systems and routers put behind a name; not delegated in the DNS root
+)
+"""Ends of names that are answered in the local network alone: no registry sells a name under them."""
 
 _PORT = re.compile(r":[0-9]*$")
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""2130706433 and 0x7f000001 are 127.0.0.1 to a browser, which sends the address in its usual form instead."""
+
 
 def host_name(value: str) -> str:
     """A Host header or a setting without port and brackets, in one form: `[::1]:7860` is `::1`.
 
-    Empty where it is no name and no address.
+    Empty where the value is neither a name nor an address.
     """
-    value = value.strip().lower()
+    value = value.strip(" \t").lower()
     if value.startswith("["):
         inside, closed, rest = value[1:].partition("]")
         return _address(inside) if closed and (not rest or _PORT.fullmatch(rest)) else ""
@@ -40,23 +49,49 @@ def host_name(value: str) -> str:
 
 
 def _address(value: str) -> str:
+    """An IP address in its shortest form, without a zone; empty where the value is none."""
+    plain, zone, _ = value.partition("%")
     try:
-        address = ipaddress.ip_address(value.partition("%")[0])
+        address = ipaddress.ip_address(plain)
     except ValueError:
         return ""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return "" if zone else str(address)
+    return str(address.ipv4_mapped or address)
 
 
-def is_loopback_name(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
+def cannot_be_rebound(name: str) -> bool:
+    """Whether no stranger can make this name point at another machine. name: as host_name() gives it.
+
+    An IP address is never looked up. A name without a dot is a top-level domain to the DNS, and strangers cannot
+    register one. Names under LOCAL_SUFFIXES are not sold.
+    """
+    if _address(name):
         return True
-    return bool(_address(name)) and ipaddress.ip_address(name).is_loopback
+    if "." in name:
+        return name.endswith(LOCAL_SUFFIXES)
+    return bool(name) and not _NUMBER.fullmatch(name)
+
+
+def own_names(machine: str, full: str) -> frozenset[str]:
+    """Both names as host_name() gives them, with and without their domains.
+
+    machine: what the machine calls itself; full: with the network's domain, where one is known.
+    """
+    names = {host_name(name) for name in (machine, full)}
+    return frozenset(names | {name.partition(".")[0] for name in names}) - {""}
+
+
+def read_own_names() -> frozenset[str]:
+    """This machine's names. Takes seconds where a name server does not answer."""
+    machine = full = socket.gethostname()
+    with contextlib.suppress(UnicodeError):  # a name too long for the DNS
+        full = socket.getfqdn()
+    return own_names(machine, full)
 
 
 def parse_hosts(setting: str) -> frozenset[str]:
-    """ALLOWED_HOSTS: names and addresses between commas. Raises ValueError for what is neither."""
+    """ALLOWED_HOSTS: names and addresses between commas. Raises ValueError for a part that is neither."""
     names = [part for part in (part.strip() for part in setting.split(",")) if part]
     for name in names:
         if not host_name(name):
@@ -64,69 +99,39 @@ def parse_hosts(setting: str) -> frozenset[str]:
     return frozenset(host_name(name) for name in names)
 
 
-def names_of(machine: str, full: str) -> frozenset[str]:
-    """Every name that the machine goes by. machine: what it calls itself; full: with its domain, where known."""
-    names = set()
-    for name in (machine.lower(), full.lower()):
-        short = name.partition(".")[0]
-        names |= {name, short, *(short + suffix for suffix in LOCAL_SUFFIXES if short)}
-    return frozenset(name for name in names if host_name(name) == name)
-
-
-def read_machine() -> frozenset[str]:
-    """This machine's names and addresses, as they are now. May take seconds where a name server does not answer."""
-    machine = socket.gethostname()
-    found = set(names_of(machine, socket.getfqdn()))
-    with contextlib.suppress(OSError):
-        found |= {host_name(str(entry[4][0])) for entry in socket.getaddrinfo(machine, None)}
-    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        # The address that leads outside. Nothing is sent: connecting a UDP socket only chooses a route.
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((elsewhere, 9))
-            found.add(host_name(str(probe.getsockname()[0])))
-    return frozenset(found - {""})
-
-
-@dataclass
-class Hosts:
-    allowed: frozenset[str] = frozenset()
-    """From ALLOWED_HOSTS"""
-    read: Callable[[], frozenset[str]] = read_machine
-    own: frozenset[str] = field(default_factory=frozenset)
-    last_read: float | None = None
-    """Monotonic"""
-
-    def knows(self, name: str, arrived_at: str) -> bool:
-        """name: as host_name() gives it. arrived_at: the address that the connection came in at."""
-        if is_loopback_name(name) or name in self.allowed or name in self.own:
-            return True
-        # Always current, whatever could be read: the operating system itself took the connection at this address.
-        return bool(_address(name)) and _address(name) == _address(arrived_at)
-
-    def may_read(self, now: float) -> bool:
-        return self.last_read is None or now - self.last_read >= READ_AGAIN_S
-
-    def read_now(self, now: float) -> None:
-        self.last_read = now
-        self.own = self.read()
-
-
 def is_loopback(host: str) -> bool:
     """True when only this machine can reach a server bound there."""
     if host.casefold() == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    address = _address(host.strip("[]"))
+    return bool(address) and ipaddress.ip_address(address).is_loopback
 
 
 def own_addresses() -> list[str]:
-    """This machine's addresses on its networks, the one that leads outside first. No packet is sent."""
+    """This machine's IPv4 addresses on its networks, the one that leads outside first. No packet is sent."""
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # TEST-NET-1: a UDP "connection" only asks the routing table
+        probe.connect(("192.0.2.1", 9))  # TEST-NET-1: connecting a UDP socket only chooses a route
         found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError):  # a host name that resolves to nothing
         found += socket.gethostbyname_ex(socket.gethostname())[2]
     return [address for address in dict.fromkeys(found) if not address.startswith("127.")]
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A TCP socket that is bound and does not listen yet. Raises OSError when the port is taken or host is none."""
+    # The protocol is named: asyncio switches Nagle's algorithm off only where it sees TCP. With the algorithm on, every
+    # answer on a kept connection came 40 ms late.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":  # on Windows the option would let two programs share one port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except UnicodeError as error:  # `a..b`, or a part of more than 63 characters
+        sock.close()
+        raise OSError(errno.EINVAL, "not a host name") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock

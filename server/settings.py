@@ -1,15 +1,22 @@
-"""The server's settings: the only reader of the environment and of .env on this side. Opens nothing else."""
+"""The server's settings: the only reader of the environment and of .env on this side. Opens nothing else.
+
+A new setting is a field of `Settings`, a line in .env.example and one in docs/: its bounds stand in the field, and the
+sentence for a wrong value is made from them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
+from server.contract.env_names import CLIENT_NAMES
 from server.contract.http import DEFAULT_PORT
 from server.engines import EngineSettings
 from server.errors import SettingsError
@@ -18,7 +25,7 @@ from server.places import base_folder, below, find_env_file, named_place
 from server.takes.dummy import dummy_for
 from server.takes.take import CONFIDENCE_LIMIT, TakeSettings
 from server.terminal.envfile import read_env_file
-from server.terminal.messages import t
+from server.terminal.messages import N_, t
 from server.text.languages import LANGUAGES, language_name
 
 MIN_KEY_CHARS = 32
@@ -27,10 +34,27 @@ MIN_KEY_CHARS = 32
 MAX_ROWS = 128
 """Of ENGINE_ROWS: four times what the engine takes by itself on a large card."""
 
-CLIENT_PREFIX = "NARRATE_"
+MAX_RATE = 1_000_000
+"""Of RATE_LIMIT, requests a minute: far more than one PC answers, and a float holds it exactly."""
+
+MAX_SHOWN_CHARS = 80
+"""Of a wrong value, in the sentence about it"""
 
 PASSED_ON = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "PYTORCH_", "CUDA_", "OMP_")
 """Settings of the libraries below: taken from .env into the worker's environment as they are."""
+
+
+@dataclass(frozen=True)
+class MayBe:
+    """What a field may hold, for a field whose type and bounds do not say it."""
+
+    words: str
+    """Marked with N_ where they are to be translated"""
+
+
+def _names_of_hosts(value: str) -> str:
+    parse_hosts(value)
+    return value
 
 
 class Settings(BaseModel):
@@ -40,85 +64,36 @@ class Settings(BaseModel):
 
     api_key: SecretStr = SecretStr("")
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int = Field(DEFAULT_PORT, ge=1, le=65535)
     engine: Literal["auto", "qwen", "draft"] = "auto"
     model: str = "Qwen/Qwen3-TTS-12Hz-1.7B-Base"
     ref_audio: str = ""
     ref_text: str = ""
-    tts_language: str = "Korean"
+    tts_language: Annotated[str, AfterValidator(language_name), MayBe(", ".join(LANGUAGES.values()))] = "Korean"
     dummy_suffix: str = ""
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     engine_loop: Literal["own", "stock"] = "own"
-    engine_rows: int = 0
+    engine_rows: int = Field(0, ge=0, le=MAX_ROWS)
     codec_context: Literal["state", "whole"] = "state"
     prompt_dir: str = "voices"
-    queue_limit: int = 64
-    max_takes: int = 3
+    queue_limit: int = Field(64, ge=1)
+    max_takes: int = Field(3, ge=1)
     cut: Literal["calibrated", "reference"] = "calibrated"
-    cut_confidence: float = CONFIDENCE_LIMIT
-    head_ms: float = 40.0
+    cut_confidence: float = Field(CONFIDENCE_LIMIT, ge=0, le=1)
+    head_ms: float = Field(40.0, ge=0, le=1000)
     early_stop: Literal["on", "off"] = "on"
-    allowed_hosts: str = ""
+    allowed_hosts: Annotated[
+        str,
+        AfterValidator(_names_of_hosts),
+        MayBe(N_("names and addresses between commas, without http:// and without a path")),
+    ] = ""
     tls_cert: str = ""
     tls_key: str = ""
-    rate_limit: int = 0
-    idle_minutes: float = 0
+    rate_limit: int = Field(0, ge=0, le=MAX_RATE)
+    idle_minutes: float = Field(0, ge=0, allow_inf_nan=False)
     log_file: str = ""
-
-    @field_validator("tts_language")
-    @classmethod
-    def _one_of_the_ten(cls, value: str) -> str:
-        return language_name(value)
-
-    @field_validator("port")
-    @classmethod
-    def _a_port(cls, value: int) -> int:
-        if not 1 <= value <= 65535:
-            raise ValueError(value)
-        return value
-
-    @field_validator("queue_limit", "max_takes")
-    @classmethod
-    def _at_least_one(cls, value: int) -> int:
-        if value < 1:
-            raise ValueError(value)
-        return value
-
-    @field_validator("engine_rows")
-    @classmethod
-    def _a_few_rows(cls, value: int) -> int:
-        if not 0 <= value <= MAX_ROWS:
-            raise ValueError(value)
-        return value
-
-    @field_validator("rate_limit", "idle_minutes")
-    @classmethod
-    def _not_negative(cls, value: float) -> float:
-        if not 0 <= value < float("inf"):
-            raise ValueError(value)
-        return value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _names(cls, value: str) -> str:
-        parse_hosts(value)
-        return value
-
-    @field_validator("cut_confidence")
-    @classmethod
-    def _a_share(cls, value: float) -> float:
-        if not 0 <= value <= 1:
-            raise ValueError(value)
-        return value
-
-    @field_validator("head_ms")
-    @classmethod
-    def _a_short_time(cls, value: float) -> float:
-        if not 0 <= value <= 1000:
-            raise ValueError(value)
-        return value
 
 
 NAMES = tuple(name.upper() for name in Settings.model_fields)
@@ -131,22 +106,24 @@ class Loaded:
     settings: Settings
     env_file: Path | None
     warnings: tuple[str, ...] = ()
-    """Sentences about keys that nobody reads."""
-    passed_on: dict[str, str] = field(default_factory=dict)
-    """Environment for the worker, from .env."""
+    """Sentences about names in .env that are no settings."""
+    passed_on: dict[str, str] = field(default_factory=dict, repr=False)
+    """Environment for the worker, from .env. May hold HF_TOKEN."""
     folder: Path = Path()
     """What relative paths in the settings start from."""
 
     def log_file(self, attached: bool) -> Path | None:
-        """attached: a server for the length of one command, whose starter keeps what it prints; it has no log of its
-        own unless LOG_FILE asks for one.
+        """None: no log of its own.
+
+        attached: a server for the length of one command. The program that started it keeps what it prints, so only
+        LOG_FILE makes it write a log.
         """
         if self.settings.log_file:
             return Path(self.settings.log_file)
         return None if attached else below(self.folder).log
 
 
-def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[str, ...] = ()) -> Loaded:
+def load_settings(environ: Mapping[str, str], folder: Path) -> Loaded:
     """Environment over .env over defaults.
 
     Raises SettingsError with a sentence naming the setting, its value and what it may be.
@@ -168,64 +145,71 @@ def load_settings(environ: Mapping[str, str], folder: Path, client_names: tuple[
     return Loaded(
         settings=validated(values),
         env_file=env_file,
-        warnings=tuple(unknown_key_warnings(in_file, env_file, client_names)),
+        warnings=tuple(unknown_key_warnings(in_file, env_file)),
         passed_on={key: value for key, value in in_file.items() if key.startswith(PASSED_ON)},
         folder=base,
     )
 
 
+def _path_from(base: Path, value: str) -> str:
+    path = Path(value)
+    with contextlib.suppress(RuntimeError):  # `~name` where the system has no such user: then it is a folder's name
+        path = path.expanduser()
+    return str(base / path)
+
+
 def _is_folder_name(model: str, base: Path) -> bool:
-    """Hub names look like relative paths ("Qwen/..."): a folder is one that is there, or that says so by its form."""
-    return model.startswith((".", "~", "/", "\\")) or ":" in model or (base / model).is_dir()
+    """Names on Hugging Face look like relative paths ("Qwen/..."): a folder exists, or its form shows it to be one."""
+    if model.startswith((".", "~", "/", "\\")) or ":" in model:
+        return True
+    with contextlib.suppress(OSError, ValueError):  # longer than a path may be; a NUL in it
+        return (base / model).is_dir()
+    return False
 
 
 def validated(values: Mapping[str, str]) -> Settings:
+    """Raises SettingsError with a sentence about the first value that is not allowed."""
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "?"
+        name = str(first["loc"][0])
+        value = values[name]
         raise SettingsError(
             t(
                 "{name}={value} is not a value that the server knows. It may be: {allowed}. "
                 "Correct it in .env or in the environment.",
                 name=name.upper(),
-                value=values.get(name, ""),
-                allowed=_allowed(name),
+                value=value if len(value) <= MAX_SHOWN_CHARS else value[:MAX_SHOWN_CHARS] + " ...",
+                allowed=may_be(Settings.model_fields[name]),
             )
         ) from error
 
 
-def _allowed(name: str) -> str:
-    if name == "tts_language":
-        return ", ".join(LANGUAGES.values())
-    if name == "port":
-        return "1-65535"
-    if name in ("queue_limit", "max_takes"):
-        return t("a whole number from 1")
-    if name == "rate_limit":
-        return t("a whole number from 0")
-    if name == "idle_minutes":
-        return t("a number from 0")
-    if name == "allowed_hosts":
-        return t("names and addresses between commas, without http:// and without a path")
-    return {
-        "engine": "auto, qwen, draft",
-        "dtype": "auto, float32, float16, bfloat16",
-        "attention": "sdpa, eager, flash_attention_2",
-        "engine_loop": "own, stock",
-        "engine_rows": f"0-{MAX_ROWS}",
-        "codec_context": "state, whole",
-        "cut": "calibrated, reference",
-        "cut_confidence": "0-1",
-        "early_stop": "on, off",
-        "head_ms": "0-1000",
-    }.get(name, t("text"))
+def may_be(field: FieldInfo) -> str:
+    """What the setting may hold, in the reader's language, made from the field's own type and bounds."""
+    for each in field.metadata:
+        if isinstance(each, MayBe):
+            return t(each.words)
+    if choices := get_args(field.annotation):  # of a Literal
+        return ", ".join(choices)
+    least, most = (_bound(field, name) for name in ("ge", "le"))
+    if least is None:
+        return t("text")
+    if most is not None:
+        return f"{least}-{most}"
+    if field.annotation is int:
+        return t("a whole number from {least}", least=least)
+    return t("a number from {least}", least=least)
 
 
-def unknown_key_warnings(in_file: Mapping[str, str], env_file: Path | None, client_names: tuple[str, ...]) -> list[str]:
-    """One sentence for each key of .env that no part of this project reads."""
-    known = (*NAMES, *client_names)
+def _bound(field: FieldInfo, name: str) -> float | None:
+    return next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None)
+
+
+def unknown_key_warnings(in_file: Mapping[str, str], env_file: Path | None) -> list[str]:
+    """One sentence for each name in .env that no part of this project reads."""
+    known = (*NAMES, *CLIENT_NAMES)
     warnings = []
     for key in in_file:
         if key in known or key.startswith(PASSED_ON):
@@ -255,7 +239,7 @@ def engine_settings(settings: Settings, engine: str) -> EngineSettings:
 
 
 def take_settings(settings: Settings) -> TakeSettings:
-    """Raises SettingsError when DUMMY_SUFFIX cannot be spoken: now, and not at the first request."""
+    """Raises SettingsError when DUMMY_SUFFIX cannot be spoken, so that it is known before the first request."""
     dummy_for(settings.tts_language, "", settings.dummy_suffix)
     return TakeSettings(
         language=settings.tts_language,

@@ -17,6 +17,8 @@ import filelock
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from server.contract.env_names import CLIENT_NAMES
+from server.settings import NAMES
 from server.terminal.messages import use_language
 
 # On CI the same examples each time: a new one is found, and mended, where somebody is looking.
@@ -24,36 +26,6 @@ hypothesis_settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis_settings.load_profile("ci")
 
-OUR_SETTINGS = (
-    "API_KEY",
-    "HOST",
-    "PORT",
-    "ENGINE",
-    "MODEL",
-    "REF_AUDIO",
-    "REF_TEXT",
-    "TTS_LANGUAGE",
-    "DUMMY_SUFFIX",
-    "DEVICE",
-    "DTYPE",
-    "ATTENTION",
-    "ENGINE_LOOP",
-    "ENGINE_ROWS",
-    "CODEC_CONTEXT",
-    "PROMPT_DIR",
-    "QUEUE_LIMIT",
-    "MAX_TAKES",
-    "CUT",
-    "EARLY_STOP",
-    "CUT_CONFIDENCE",
-    "HEAD_MS",
-    "ALLOWED_HOSTS",
-    "TLS_CERT",
-    "TLS_KEY",
-    "RATE_LIMIT",
-    "IDLE_MINUTES",
-    "LOG_FILE",
-)
 HOMES = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
 XDG_HOMES = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
 REFERENCE_TEXT = "나는 오늘도 천천히 길을 걷는다."
@@ -72,7 +44,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
     for name in (*HOMES, *XDG_HOMES):
         monkeypatch.setenv(name, str(home))
     for name in list(os.environ):
-        if name in OUR_SETTINGS or name.startswith("NARRATE_"):
+        if name in (*NAMES, *CLIENT_NAMES):
             monkeypatch.delenv(name)
     use_language("en")
     yield

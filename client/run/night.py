@@ -192,6 +192,7 @@ class Night:
             kept=len(plan.lines) - len(plan.to_make),
             made=len(outcome.made),
             failed=sorted(outcome.failed, key=lambda record: record.number),
+            see=outcome.see,
             left=len(plan.to_make) - len(outcome.made) - len(outcome.failed),
             unplaced=sorted(self.folder.unplaced),
             held=self.folder.held,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.errors import ClientError
@@ -26,7 +26,7 @@ STOP_PATIENCE_S = 15.0
 @dataclass(frozen=True)
 class LocalServer:
     address: str
-    key: str
+    key: str = field(repr=False)
     process: subprocess.Popen[bytes]
 
 

@@ -9,7 +9,6 @@ import importlib.util
 import json
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from server.cut.dummy_takes import DummyTakes
 from server.engines.qwen.load.checkpoint import is_folder, missing_files
 from server.engines.qwen.load.precision import CudaCard, TorchBuild, card_index, choose_precision
 from server.errors import SettingsError
-from server.network import is_loopback, own_addresses
+from server.network import bound_socket, is_loopback, own_addresses
 from server.settings import Loaded, Settings, load_settings, take_settings
 from server.takes.calibration import kept_takes
 from server.terminal.console import EXIT_ERROR, EXIT_OK, say
@@ -71,10 +70,10 @@ class Machine:
     addresses: tuple[str, ...] = ()
 
 
-def report(folder: Path, environ: Mapping[str, str], client_names: tuple[str, ...]) -> int:
+def report(folder: Path, environ: Mapping[str, str]) -> int:
     """Exit code 0 when the server would start and speak, 1 when something is wrong."""
     try:
-        loaded = load_settings(environ, folder, client_names)
+        loaded = load_settings(environ, folder)
     except SettingsError as error:
         say(str(Finding(Mark.BAD, with_entry(error))))
         return EXIT_ERROR
@@ -125,13 +124,10 @@ def run_probe() -> dict[str, Any]:
 
 
 def is_port_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        if sys.platform != "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
+    try:
+        bound_socket(host, port).close()
+    except OSError:
+        return False
     return True
 
 

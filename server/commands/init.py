@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
@@ -20,7 +20,7 @@ from server.whole_files import write_whole
 
 @dataclass(frozen=True)
 class Answers:
-    key: str
+    key: str = field(repr=False)
     ref_audio: str
     ref_text: str
     lan: bool

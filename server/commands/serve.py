@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from server.errors import SettingsError
 from server.http.app import create_app
 from server.http.logs import start_logging
 from server.http.slow_clients import KEEP_ALIVE_S, TimeoutProtocol
+from server.network import bound_socket
 from server.settings import Loaded, Settings, engine_settings, take_settings
 from server.terminal import console
 from server.terminal.console import complain, say
@@ -179,17 +179,13 @@ def listen(settings: Settings) -> socket.socket:
 
     Raises PortTaken naming address and port.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # The protocol is named: asyncio switches Nagle's algorithm off only where it sees TCP, and with it on, every answer
-    # on a kept connection came 40 ms late.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if sys.platform != "win32":  # there the option would let two programs share one port
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock: socket.socket | None = None
     try:
-        sock.bind((settings.host, settings.port))
+        sock = bound_socket(settings.host, settings.port)
         sock.listen(128)
     except OSError as error:
-        sock.close()
+        if sock:
+            sock.close()
         raise PortTaken(
             t(
                 "The server cannot listen at {host}:{port} ({reason}). Most often another program, perhaps another "

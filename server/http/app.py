@@ -21,7 +21,7 @@ from server.http.metrics import Metrics
 from server.http.observe import CountSpeech, RequestRecord, Speaking
 from server.http.speech import add_routes
 from server.http.status import add_metrics_route
-from server.network import Hosts, parse_hosts
+from server.network import parse_hosts
 from server.settings import Settings
 from server.terminal import console
 from server.worker.supervisor import Supervisor
@@ -62,7 +62,7 @@ def create_app(settings: Settings, supervisor: Supervisor, say: Callable[[str], 
     if settings.rate_limit:
         app.add_middleware(RateLimit, per_minute=settings.rate_limit, open_paths=OPEN_PATHS)
     app.add_middleware(BearerKey, key=settings.api_key.get_secret_value().encode())
-    app.add_middleware(KnownHost, hosts=Hosts(parse_hosts(settings.allowed_hosts)))
+    app.add_middleware(KnownHost, allowed=parse_hosts(settings.allowed_hosts))
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
     app.add_middleware(RequestRecord, metrics=metrics, paths=paths)
     return app

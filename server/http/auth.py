@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.contract.codes import ErrorCode
 from server.contract.http import OPEN_PATHS
 from server.http.problems import send_problem
-from server.network import Hosts, host_name
+from server.network import cannot_be_rebound, host_name, read_own_names
 
 
 def is_authorized(headers: Iterable[tuple[bytes, bytes]], key: bytes) -> bool:
@@ -25,7 +24,7 @@ def is_authorized(headers: Iterable[tuple[bytes, bytes]], key: bytes) -> bool:
     if len(values) != 1 or not key:
         return False
     scheme, _, given = values[0].partition(b" ")
-    # Both are evaluated: the time must not tell which was wrong.
+    # Scheme and key are both compared: the time must not tell which of them was wrong.
     right_scheme = scheme.lower() == b"bearer"
     right_key = hmac.compare_digest(given, key)
     return right_scheme and right_key
@@ -44,30 +43,35 @@ class BearerKey:
 
 
 class KnownHost:
-    """The open paths too: what they tell is for this network and not for a web page that pretends to be this server."""
+    """Refuses requests under a stranger's name. Applies to open paths as well: protects /health from DNS rebinding."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed: frozenset[str],
+        read_own: Callable[[], frozenset[str]] = read_own_names,
+    ) -> None:
+        """allowed: from ALLOWED_HOSTS. read_own: this machine's names; called once, in a thread."""
         self.app = app
-        self.hosts = hosts
-        self._reading = asyncio.Lock()
+        self.allowed = allowed
+        self.read_own = read_own
+        self._own: asyncio.Task[frozenset[str]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        arrived_at = (scope.get("server") or ("",))[0]
-        # Without a Host (HTTP/1.0) it is no browser, and so nobody's page.
-        if all([await self._knows(value, arrived_at) for value in given]):
+        # A request without Host (HTTP/1.0) comes from no browser, so no web page can have sent it.
+        if all([await self._knows(host_name(value)) for value in given]):
             await self.app(scope, receive, send)
             return
         await send_problem(send, ErrorCode.HOST_UNKNOWN, {"host": given[0][:80]}, scope["state"]["request_id"])
 
-    async def _knows(self, value: str, arrived_at: str) -> bool:
-        name = host_name(value)
-        if not name or self.hosts.knows(name, arrived_at):
+    async def _knows(self, name: str) -> bool:
+        if not name or cannot_be_rebound(name) or name in self.allowed:
             return bool(name)
-        async with self._reading:  # those who ask meanwhile wait for the same reading
-            if not self.hosts.knows(name, arrived_at) and self.hosts.may_read(time.monotonic()):
-                await asyncio.to_thread(self.hosts.read_now, time.monotonic())
-        return self.hosts.knows(name, arrived_at)
+        if self._own is None:
+            # Only a name with a domain comes here, and only the first one waits for the name server.
+            self._own = asyncio.create_task(asyncio.to_thread(self.read_own))
+        return name in await asyncio.shield(self._own)  # shielded: the caller may leave, others need the names

@@ -205,7 +205,7 @@ def test_no_other_page_may_read_the_answers(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/metrics", "/tts/clone"])
 def test_a_foreign_name_is_refused_on_every_path_with_and_without_the_key(server: RunningServer, path: str) -> None:
-    for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "203.0.113.5", "[2001:db8::5]:80"):
+    for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "pc.local.evil.example", "2130706433"):
         for headers in ({"Host": host}, {"Host": host} | server.headers):
             answer = httpx.get(server.address + path, headers=headers, trust_env=False)
             assert answer.status_code == 421
@@ -217,9 +217,59 @@ def test_this_machine_by_any_of_its_loopback_names_is_let_in(server: RunningServ
     assert httpx.get(server.address + "/health", headers={"Host": host}, trust_env=False).status_code == 200
 
 
-def test_this_machines_own_name_is_let_in(server: RunningServer) -> None:
-    for host in (socket.gethostname(), socket.gethostname().upper() + ":7860"):
+def test_this_machines_own_name_any_address_and_any_name_of_the_local_network_are_let_in(server: RunningServer) -> None:
+    own = (socket.gethostname(), socket.gethostname().upper() + ":7860")
+    for host in (*own, "203.0.113.5", "[2001:db8::5]:80", "gpu-pc", "gpu-pc.local:7860"):
         assert httpx.get(server.address + "/health", headers={"Host": host}, trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nhOST: localhost\r\n", 400),
+        (b"GET /health HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n", 400),
+        (b"GET /health HTTP/1.0\r\nHost: evil.example\r\n", 421),
+        (b"GET /health HTTP/1.1\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost:\r\n", 421),
+        (b"GET /health HTTP/1.1\r\nHost: \t \r\n", 421),
+        (b"GET /health HTTP/1.1\r\nHost : localhost\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n Host: localhost\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n .evil.example\r\n", 421),
+        (b"GET /health HTTP/1.1\r\nHost: evil.example\nHost: localhost\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: evil.example\x00localhost\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: \xa0localhost\r\n", 421),
+        (b"GET /health HTTP/1.1\r\nHost: evil\xe3\x80\x82com\r\n", 421),
+        (b"GET /health HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\n", 421),
+        (b"GET /health HTTP/1.1\r\nHost: evil.example\r\nForwarded: host=localhost\r\n", 421),
+        # The absolute form, which a browser sends to a proxy: its host counts for nothing, and its path is no open one.
+        (b"GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n", 401),
+        (b"GET http://localhost/health HTTP/1.1\r\nHost: localhost\r\n", 401),
+        (b"GET http://localhost/health HTTP/1.1\r\nHost: evil.example\r\n", 421),
+        (b"GET //evil.example/health HTTP/1.1\r\nHost: localhost\r\n", 401),
+        (b"CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n", 401),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n", 401),
+    ],
+)
+def test_no_form_of_a_request_gets_a_foreign_name_past_the_door(
+    server: RunningServer, head: bytes, status: int
+) -> None:
+    answer = ask(server, head)
+    assert status_of(answer) == status
+    assert b"application/problem+json" in answer
+
+
+def test_a_second_request_on_the_connection_and_a_trailer_bring_no_foreign_name_in(server: RunningServer) -> None:
+    second = ask(
+        server, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nHost: evil.example\r\n"
+    )
+    assert re.findall(rb"HTTP/1\.1 (\d{3}) ", second) == [b"200", b"421"]
+    trailer = ask(
+        server,
+        b"GET /health HTTP/1.1\r\nHost: evil.example\r\nTransfer-Encoding: chunked\r\n",
+        b"0\r\nHost: localhost\r\n\r\n",
+    )
+    assert status_of(trailer) == 421
 
 
 def test_a_name_of_the_setting_is_let_in(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -22,7 +22,7 @@ class RunningServer:
     address: str
     process: subprocess.Popen[bytes]
     log: Path
-    key: str = KEY
+    key: str = field(default=KEY, repr=False)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -16,8 +16,8 @@ from babel.messages.pofile import read_po
 import client.errors
 import server.commands.serve
 import server.errors
-from client.settings import NAMES as CLIENT_NAMES
 from server.contract.codes import ErrorCode
+from server.contract.env_names import CLIENT_NAMES
 from server.settings import NAMES, validated
 from server.terminal.envfile import read_env_file
 from server.terminal.troubleshooting import ENTRIES, entry_for

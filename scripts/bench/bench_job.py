@@ -4,13 +4,14 @@
 
 The overhead model has the real depth and a tiny width, with random weights: it babbles, so takes are of random but
 repeatable lengths. Both arms speak the same lines with the same seeds and judge, cut and retake them in the same way:
-first the worker's desk alone in this process, then `narrate run` against `voice-server` on loopback. Loopback only.
+first the worker's part alone in this process, then `narrate run` against `voice-server` on loopback. Loopback only.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import queue
 import random
@@ -30,6 +31,7 @@ from server.engines import EngineSettings, open_engine
 from server.script.lines import parse_script
 from server.takes.calibration import Calibration
 from server.takes.dummy import dummy_for
+from server.takes.line import prepare_line
 from server.takes.take import TakeSettings
 from server.worker.lines import LineSessions
 
@@ -70,15 +72,15 @@ def desk_alone(settings: EngineSettings, script: str) -> tuple[float, int]:
     calibration.takes(dummy_for("Korean", ""), "Korean")
     inbox: queue.Queue[dict[str, Any]] = Inbox()
     for number, line in enumerate(parse_script(script, markdown=False, language="Korean").lines, 1):
-        seed = line_seed(line.text, "Korean", 0)
-        inbox.put({"do": "speak", "id": number, "text": line.text, "language": "Korean", "seed": seed})
+        prepared = prepare_line(line.text, "Korean", line_seed(line.text, "Korean", 0))
+        inbox.put({"do": "speak", "id": number, **dataclasses.asdict(prepared)})
     made = []
-    desk = LineSessions(
+    sessions = LineSessions(
         engine, takes, calibration, inbox, set(), lambda header, body: made.append(header["is"] == "done")
     )
     started = time.perf_counter()
     with contextlib.suppress(Done):
-        desk.work()
+        sessions.work()
     return time.perf_counter() - started, sum(made)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
 import platform
@@ -57,8 +56,8 @@ def null_worker() -> None:
         except PipeClosed:
             return
         if request["do"] == "speak":
-            digest = hashlib.sha256(request["text"].encode()).hexdigest()
-            write_frame(replies, {**answer, "id": request["id"], "seed": request["seed"], "text_sha256": digest}, body)
+            of_the_line = {"id": request["id"], "seed": request["seed"], "text_sha256": request["sha256"]}
+            write_frame(replies, {**answer, **of_the_line}, body)
 
 
 def serve(port: int) -> None:

@@ -47,7 +47,8 @@ from server.engines.draft.engine import open_draft, true_gap
 from server.takes.calibration import Calibration
 from server.takes.dummy import Dummy, dummy_for, join
 from server.takes.early_stop import detector_for
-from server.takes.take import Line, LineTakes, TakeSettings
+from server.takes.line import prepare_line
+from server.takes.take import LineTakes, TakeSettings
 from server.text.languages import LANGUAGES
 from server.text.normalise import normalise
 
@@ -233,10 +234,10 @@ def ends_where_it_is_told() -> Iterator[None]:
 
 
 def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[str, float]:
-    """One whole job: all lines, as the worker's desk would have them spoken, judged and cut."""
+    """One whole job: all lines, as the worker would have them spoken, judged and cut."""
     lengths = [len(recording.samples) // FRAME for recording in recordings]
     settings = TakeSettings(language=recordings[0].language, early_stop=stop)
-    lines = [LineTakes(Line(r.text, r.language, n), settings, Known(r.takes)) for n, r in enumerate(recordings)]
+    lines = [LineTakes(prepare_line(r.text, r.language, n), settings, Known(r.takes)) for n, r in enumerate(recordings)]
     waiting = list(range(len(recordings)))
     prompt_of, delivered = type(engine).prompt, []
 
@@ -246,7 +247,7 @@ def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[
 
     def more(free: int) -> list[tuple[int, TakeRequest]]:
         taken, waiting[:] = waiting[:free], waiting[free:]
-        return [(number, lines[number].row()) for number in taken]
+        return [(number, lines[number].request()) for number in taken]
 
     def deliver(number: int, spoken: Any) -> None:
         assert isinstance(spoken, Audio), spoken

@@ -37,10 +37,11 @@ from server.http.disconnect import CallerGone, while_connected
 from server.http.record import note_take, note_text
 from server.http.status import DOOR_STATUSES, KEY_IN_THE_DOCS, health_of, problem_answers
 from server.settings import Settings
-from server.takes.take import Line
+from server.takes.line import PreparedLine, prepare_line
+from server.takes.take import TakeSettings
 from server.text.languages import LANGUAGES, language_name
-from server.text.normalise import normalise
-from server.worker.supervisor import SpokenLine, Supervisor
+from server.worker.answers import SpokenLine
+from server.worker.supervisor import Supervisor
 
 SPEECH_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {MEDIA_WAV: {"schema": {"type": "string", "format": "binary"}}}},
@@ -59,7 +60,7 @@ def add_routes(app: FastAPI, settings: Settings, supervisor: Supervisor) -> None
         """One sentence in the server's voice, as a WAV."""
         started = time.perf_counter()
         note_text(body.text)
-        line = line_from(body, settings.tts_language)
+        line = line_from(body, supervisor.take)
         try:
             spoken = await while_connected(supervisor.speak(line, client_of(request)), request.receive)
         except CallerGone:
@@ -91,17 +92,16 @@ def client_of(request: Request) -> str:
     return given or (request.client.host if request.client else "")
 
 
-def line_from(body: CloneRequest, default_language: str) -> Line:
+def line_from(body: CloneRequest, take: TakeSettings) -> PreparedLine:
     """Raises NarratorError for a language that is none of the ten, TextRefused for a text that cannot be spoken."""
     try:
-        language = language_name(body.language) if body.language else default_language
+        language = language_name(body.language) if body.language else take.language
     except ValueError:
         raise NarratorError(
             ErrorCode.LANGUAGE_UNKNOWN, language=(body.language or "")[:40], languages=", ".join(LANGUAGES.values())
         ) from None
-    normalise(body.text, language)
     seed = body.seed if body.seed is not None else random.randint(0, MAX_SEED)  # noqa: S311 no secret
-    return Line(body.text, language, seed)
+    return prepare_line(body.text, language, seed, take.dummy_suffix)
 
 
 def speech_headers(spoken: SpokenLine, total_seconds: float) -> dict[str, str]:

@@ -22,19 +22,19 @@ from server.engines import EngineFacts, TakeRequest
 from server.errors import NarratorError, TakeFailed
 from server.takes.calibration import Calibration
 from server.takes.checks import take_fault
-from server.takes.dummy import Dummy, dummy_for, join
+from server.takes.dummy import Dummy, join
 from server.takes.early_stop import STOPPED_CONFIDENCE as STOPPED_CONFIDENCE
 from server.takes.early_stop import detector_for
-from server.text.normalise import normalise
+from server.takes.line import PreparedLine
 
 CUT_VERSION = 2
-"""Raised whenever the cut or what follows it changes the sound of a line."""
+"""Part of the fingerprint: raised when a change of the cut, or of what follows it, changes how a line sounds."""
 
 CONFIDENCE_LIMIT = 0.9
 """Below it a take is spoken again; refuses 87 % of the wrong cuts for 2 % retakes, docs/dev/cutting.md."""
 
 UNCALIBRATED_LIMIT = 0.6
-"""Without calibration the cut is never surer than 0.7: a higher limit would have every line spoken again."""
+"""Without calibration a cut's confidence is 0.7 at most: a higher limit would have every line spoken again."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,7 @@ class TakeSettings:
     head_ms: float = 40.0
     """Kept before the first sound."""
     early_stop: bool = True
-    """A take is not spoken to its end once its dummy has surely begun, by an engine that can be stopped."""
-
-
-@dataclass(frozen=True)
-class Line:
-    text: str
-    """As received."""
-    language: str
-    """One of the ten, such as `Korean`."""
-    seed: int
+    """A take is stopped once its dummy has surely begun, where the engine can be stopped."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +59,12 @@ class Take:
     audio: Audio
     seed: int
     takes: int
-    """How many were spoken for it, this one and the failed ones included."""
+    """How many were spoken for the line, this one and the failed ones included"""
     cut: Cut
     spoken_seconds: float
-    """What the engine has spoken for it: all takes, their dummies included"""
+    """Audio that the engine made for the line: all takes, their dummies included"""
     doubtful: bool
-    """No take was above the limit; this one is the best of them."""
+    """No take reached the confidence limit; this one is the best of them."""
 
 
 def retake_seed(seed: int, attempt: int) -> int:
@@ -85,7 +76,7 @@ def retake_seed(seed: int, attempt: int) -> int:
 
 
 def stopped_early(cut: Cut) -> bool:
-    """The model ended before the dummy and in the middle of a sound: the very fault that the dummy is there against."""
+    """The model ended before the dummy and in the middle of a sound: the fault that the dummy is there to prevent."""
     return cut.dummy == "missing" and not cut.decayed
 
 
@@ -96,49 +87,48 @@ def is_good(cut: Cut, limit: float) -> bool:
 
 
 def rank(cut: Cut) -> tuple[bool, float]:
-    """The greater the better."""
+    """Orders cuts: the better one is the greater one."""
     return (not stopped_early(cut), cut.confidence)
 
 
 class LineTakes:
     """The takes of one line, from its text to the one that is delivered. Speaks nothing itself.
 
-    `row` is what to speak next; `add` takes what came of it and says when it is enough.
+    `request` is what to speak next; `add` takes what came of it and says when it is enough.
     """
 
-    def __init__(self, line: Line, settings: TakeSettings, calibration: Calibration | None = None) -> None:
-        """Raises TextRefused."""
+    def __init__(self, line: PreparedLine, settings: TakeSettings, calibration: Calibration | None = None) -> None:
+        """calibration: of the engine that will speak; a dummy that it does not know yet is spoken at once."""
         self.line = line
         self.settings = settings
-        self.text = normalise(line.text, line.language)
-        self.dummy = dummy_for(line.language, self.text, settings.dummy_suffix)
-        self.padded, _ = join(self.text, self.dummy)
-        known = calibration.takes(self.dummy, line.language) if calibration and settings.cut != "reference" else None
-        self._find = cutter(self.text, self.dummy, settings, known)
-        # Who wants cuts surer than a stopped take's has everything spoken to its end.
+        self.padded, _ = join(line.spoken_text, line.dummy)
+        known = calibration.takes(line.dummy, line.language) if calibration and settings.cut != "reference" else None
+        self._find = cutter(line.spoken_text, line.dummy, settings, known)
+        # Early stop reports STOPPED_CONFIDENCE; a higher CUT_CONFIDENCE therefore switches it off.
         self._known = known if settings.early_stop and settings.confidence <= STOPPED_CONFIDENCE else None
-        self._ear = detector_for(self.text, self.dummy, self._known)
+        self._detector = detector_for(line.spoken_text, line.dummy, self._known)
         self._spoken_s = 0.0
         self._attempt = 0
         self._reasons: list[str] = []
         self._best: tuple[Audio, int, Cut] | None = None
 
-    def row(self) -> TakeRequest:
-        return TakeRequest(self.padded, self.line.language, retake_seed(self.line.seed, self._attempt), self._ear)
+    def request(self) -> TakeRequest:
+        seed = retake_seed(self.line.seed, self._attempt)
+        return TakeRequest(self.padded, self.line.language, seed, self._detector)
 
     def add(self, spoken: Audio | TakeFailed) -> Take | None:
-        """The take to deliver; None: speak `row` once more.
+        """The take to deliver; None: speak `request` once more.
 
         Raises NarratorError(take_failed) when no take could be used at all.
         """
-        seed = self.row().seed
+        seed = self.request().seed
         self._attempt += 1
         enough = False
         if isinstance(spoken, TakeFailed):
             self._reasons.append(spoken.reason)
         else:
             enough = self._judge(spoken, seed)
-        self._ear = detector_for(self.text, self.dummy, self._known)  # for the next take
+        self._detector = detector_for(self.line.spoken_text, self.line.dummy, self._known)  # for the next take
         if not enough and self._attempt < self.settings.max_takes:
             return None
         return self._delivered()
@@ -146,9 +136,9 @@ class LineTakes:
     def _judge(self, spoken: Audio, seed: int) -> bool:
         """Whether this take may end the search."""
         self._spoken_s += spoken.seconds
-        stopped_at = self._ear.cut_of(spoken) if self._ear is not None else None
-        # Of the dummy, a take that was stopped says only a beginning.
-        fault = take_fault(spoken, self.padded if stopped_at is None else self.text, self.line.language)
+        stopped_at = self._detector.cut_of(spoken) if self._detector is not None else None
+        # A stopped take holds only the start of the dummy, so its length is checked against the text alone.
+        fault = take_fault(spoken, self.padded if stopped_at is None else self.line.spoken_text, self.line.language)
         if fault is not None:
             self._reasons.append(fault)
             return False
@@ -175,14 +165,14 @@ class LineTakes:
 
 
 def cutter(text: str, dummy: Dummy, settings: TakeSettings, takes: DummyTakes | None) -> Callable[[Audio], Cut]:
-    """The cut as the settings want it."""
+    """The function that cuts a take by the method of the settings."""
     if settings.cut == "reference":
         return lambda spoken: reference_cut(spoken.samples, spoken.sample_rate, text, dummy.text)
     return lambda spoken: find_cut(spoken.samples, spoken.sample_rate, text, dummy.text, takes)
 
 
 def sound_fingerprint(facts: EngineFacts, settings: TakeSettings) -> str:
-    """Whatever changes how a line sounds, beside engine, model and voice: 12 hex digits."""
+    """12 hex digits that change with everything that changes how a line sounds, except engine, model and voice."""
     parts = (
         facts.sound,
         str(facts.sample_rate),

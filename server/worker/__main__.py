@@ -32,7 +32,7 @@ def main() -> None:
     if PARENT in os.environ:
         die_with_parent(int(os.environ[PARENT]))
     requests, replies = _take_over_stdio()
-    _log_to_stderr()
+    log_to_stderr()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()
     cancelled: set[int] = set()
@@ -73,7 +73,7 @@ def _take_over_stdio() -> tuple[IO[bytes], IO[bytes]]:
     return requests, replies
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """What our modules log, to the parent's log; the libraries' own INFO lines would drown it."""
     ours = logging.getLogger("server")
     ours.addHandler(logging.StreamHandler(sys.stderr))

@@ -1,14 +1,13 @@
-"""The worker's side of the pipe: lines come in, rows go to the engine, takes are judged, answers go out."""
+"""The worker's side of the pipe: lines come in, takes are asked of the engine and judged, answers go out."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import queue
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from server.audio.samples import Audio, to_wav
@@ -16,47 +15,56 @@ from server.contract.codes import ErrorCode
 from server.engines import Engine, TakeRequest
 from server.errors import NarratorError, TakeFailed
 from server.takes.calibration import Calibration
-from server.takes.dummy import dummy_for
-from server.takes.take import Line, LineTakes, TakeSettings
-from server.text.normalise import normalise
+from server.takes.line import PreparedLine, line_from_json
+from server.takes.take import LineTakes, Take, TakeSettings
 from server.worker.exits import EXIT_ASKED, EXIT_ENGINE_BROKEN, end_process
 
 
-@dataclasses.dataclass
-class _Open:
+@dataclass(frozen=True)
+class Arrived:
+    """A line that the parent sent and no take has been asked for."""
+
+    number: int
+    line: PreparedLine
+
+
+@dataclass
+class OpenLine:
     """A line that is being spoken."""
 
     takes: LineTakes
     started: float
-    """time.perf_counter() when it reached the engine"""
+    """time.perf_counter() when it was opened"""
 
 
-@dataclasses.dataclass
+@dataclass
 class LineSessions:
-    """Between the pipe and the engine: lines come in, rows go to the engine, takes are judged, answers go out."""
+    """Each line from its arrival to its answer. Lines are told apart by the numbers that the parent gave them."""
 
     engine: Engine
     settings: TakeSettings
     calibration: Calibration
     inbox: queue.Queue[dict[str, Any]]
+    """Headers of the parent's frames, `speak` and `stop`"""
     cancelled: set[int]
-    """Requests whose callers have gone; filled by the reading thread."""
+    """Lines whose callers have gone; filled by the reading thread."""
     reply: Callable[[dict[str, Any], bytes], None]
-    _open: dict[int, _Open] = dataclasses.field(default_factory=dict)
-    _again: deque[int] = dataclasses.field(default_factory=deque)
+    """Sends a frame to the parent."""
+    _open: dict[int, OpenLine] = field(default_factory=dict)
+    _wanting: deque[int] = field(default_factory=deque)
     """Lines that need a take, the first or another one."""
-    _held: dict[str, Any] | None = None
-    """A request whose dummy must be calibrated first, which needs the engine for itself."""
+    _held: Arrived | None = None
+    """A line whose dummy must be calibrated first, which needs the engine for itself."""
 
     def work(self) -> None:
         """Until the parent says stop."""
         while True:
             if self._held is None:
-                self._held = self._next_request(wait=True)
+                self._held = self._next_line(wait=True)
             if self._held is None:
                 continue
-            request, self._held = self._held, None
-            self._begin(request)
+            arrived, self._held = self._held, None
+            self._begin(arrived)
             if self._open:
                 self._speak()
 
@@ -67,103 +75,96 @@ class LineSessions:
                 self.engine.speak_rows(self._more, self._deliver, self.cancelled.__contains__)
             else:
                 self._one_by_one()
-        except Exception as error:  # whatever breaks inside an engine, the requests get their answers
+        except Exception as error:  # whatever breaks inside an engine, the lines get their answers
             traceback.print_exc()
             if is_beyond_use(error):
                 end_process(EXIT_ENGINE_BROKEN)
             for number in list(self._open):
-                self._close(number, {"is": "failed", "code": ErrorCode.INTERNAL, "params": {}})
+                self._fail(number)
 
     def _one_by_one(self) -> None:
-        """The rows for an engine that speaks one at a time."""
-        while rows := self._more(1):
-            for number, row in rows:
+        """For engines without speak_rows."""
+        while requests := self._more(1):
+            for number, request in requests:
                 try:
-                    spoken: Audio | TakeFailed = self.engine.speak(row.text, row.language, row.seed)
+                    audio: Audio | TakeFailed = self.engine.speak(request.text, request.language, request.seed)
                 except TakeFailed as failure:
-                    spoken = failure
+                    audio = failure
                 except NarratorError as error:
                     self._refuse(number, error)
                     continue
-                self._deliver(number, spoken)
+                self._deliver(number, audio)
 
     def _more(self, free: int) -> list[tuple[int, TakeRequest]]:
-        """Up to so many rows to begin with now; the engine calls this whenever rows are free."""
+        """Up to `free` takes to begin now, each with its line's number; the engine calls this when rows are free."""
         for number in [number for number in self._open if number in self.cancelled]:
             self._close(number, {"is": "cancelled"})
-        rows: list[tuple[int, TakeRequest]] = []
-        self._take_from_again(rows, free)
-        while len(rows) < free and self._held is None and (request := self._next_request(wait=False)) is not None:
-            if not self._is_calibrated(request):
-                self._held = request  # spoken when the rows that run now have ended
+        requests: list[tuple[int, TakeRequest]] = []
+        self._add_wanting(requests, free)
+        while len(requests) < free and self._held is None and (arrived := self._next_line(wait=False)) is not None:
+            if not self._is_calibrated(arrived.line):
+                self._held = arrived  # begun when the takes that run now have ended
                 break
-            self._begin(request)
-            self._take_from_again(rows, free)
-        return rows
+            self._begin(arrived)
+            self._add_wanting(requests, free)
+        return requests
 
-    def _take_from_again(self, rows: list[tuple[int, TakeRequest]], free: int) -> None:
-        while self._again and len(rows) < free:
-            number = self._again.popleft()
+    def _add_wanting(self, requests: list[tuple[int, TakeRequest]], free: int) -> None:
+        while self._wanting and len(requests) < free:
+            number = self._wanting.popleft()
             if number in self._open:
-                rows.append((number, self._open[number].takes.row()))
+                requests.append((number, self._open[number].takes.request()))
 
-    def _next_request(self, wait: bool) -> dict[str, Any] | None:
+    def _next_line(self, wait: bool) -> Arrived | None:
+        """None: nothing is there, or what is there has been cancelled. Ends the process when the parent says stop."""
         try:
-            request = self.inbox.get(block=wait)
+            header = self.inbox.get(block=wait)
         except queue.Empty:
             return None
-        if request["do"] == "stop":
+        if header["do"] == "stop":
             self.engine.close()
             end_process(EXIT_ASKED)
-        if request["id"] in self.cancelled:
-            self.reply({"is": "cancelled", "id": request["id"]}, b"")
+        if header["id"] in self.cancelled:
+            self.reply({"is": "cancelled", "id": header["id"]}, b"")
             return None
-        return request
+        return Arrived(header["id"], line_from_json(header))
 
-    def _is_calibrated(self, request: dict[str, Any]) -> bool:
-        if self.settings.cut == "reference":
-            return True
-        try:
-            text = normalise(request["text"], request["language"])  # the dummy is chosen by what is spoken
-        except NarratorError:
-            return True  # to be refused, which needs no calibration
-        dummy = dummy_for(request["language"], text, self.settings.dummy_suffix)
-        return self.calibration.knows(dummy, request["language"])
+    def _is_calibrated(self, line: PreparedLine) -> bool:
+        return self.settings.cut == "reference" or self.calibration.knows(line.dummy, line.language)
 
-    def _begin(self, request: dict[str, Any]) -> None:
-        """Opens a line, or refuses it."""
-        line = Line(request["text"], request["language"], request["seed"])
+    def _begin(self, arrived: Arrived) -> None:
         try:
-            takes = LineTakes(line, self.settings, self.calibration)
+            takes = LineTakes(arrived.line, self.settings, self.calibration)
         except NarratorError as error:
-            self._refuse(request["id"], error)
+            self._refuse(arrived.number, error)
             return
-        except Exception as error:  # calibration uses the engine: whatever breaks there, this request is answered
+        except Exception as error:  # calibration uses the engine: whatever breaks there, this line is answered
             traceback.print_exc()
             if is_beyond_use(error):
                 end_process(EXIT_ENGINE_BROKEN)
-            self._close(request["id"], {"is": "failed", "code": ErrorCode.INTERNAL, "params": {}})
+            self._fail(arrived.number)
             return
-        self._open[request["id"]] = _Open(takes, time.perf_counter())
-        self._again.append(request["id"])
+        self._open[arrived.number] = OpenLine(takes, time.perf_counter())
+        self._wanting.append(arrived.number)
 
-    def _refuse(self, number: int, error: NarratorError) -> None:
-        self._close(number, {"is": "failed", "code": error.code, "params": error.params})
-
-    def _deliver(self, number: int, spoken: Audio | TakeFailed) -> None:
-        """What came of a row: enough, or once more."""
+    def _deliver(self, number: int, audio: Audio | TakeFailed) -> None:
+        """A take has ended: the line is answered, or wants another take."""
         line = self._open.get(number)
         if line is None:
             return
         try:
-            take = line.takes.add(spoken)
+            take = line.takes.add(audio)
         except NarratorError as error:
             self._refuse(number, error)
             return
         if take is None:
-            self._again.append(number)
+            self._wanting.append(number)
             return
-        header = {
+        self._close(number, self._done(line, take), to_wav(take.audio))
+
+    def _done(self, line: OpenLine, take: Take) -> dict[str, Any]:
+        """The answer's header, which answers.py reads."""
+        return {
             "is": "done",
             "seed": take.seed,
             "takes": take.takes,
@@ -174,9 +175,14 @@ class LineSessions:
             "audio_seconds": take.audio.seconds,
             "spoken_seconds": take.spoken_seconds,
             "memory_bytes": self.engine.memory_bytes(),
-            "text_sha256": hashlib.sha256(line.takes.line.text.encode("utf-8", "surrogatepass")).hexdigest(),
+            "text_sha256": line.takes.line.sha256,
         }
-        self._close(number, header, to_wav(take.audio))
+
+    def _refuse(self, number: int, error: NarratorError) -> None:
+        self._close(number, {"is": "failed", "code": error.code, "params": error.params})
+
+    def _fail(self, number: int) -> None:
+        self._close(number, {"is": "failed", "code": ErrorCode.INTERNAL, "params": {}})
 
     def _close(self, number: int, header: dict[str, Any], body: bytes = b"") -> None:
         self._open.pop(number, None)
@@ -186,7 +192,7 @@ class LineSessions:
 def is_beyond_use(error: BaseException) -> bool:
     """A CUDA error poisons its context for the life of the process (pytorch #17425); memory that ran out stays short.
 
-    Told apart by name: this module does not import torch.
+    The error is recognised by its name: this module does not import torch.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     said = str(error)

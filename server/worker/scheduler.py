@@ -12,18 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.worker.timing import Timing
+
 MAX_PASSED_OVER = 4
 """Batches that may leave before a waiting line because others fit better."""
 
 SIMILAR = 2.0
 """Lines within this factor of length go into one batch without much waste."""
-
-SETTLE_S = 0.008
-"""So long after the last line no other is expected: twelve requests sent at once over open connections came 3 to 6 ms
-apart, all within 20 to 50 ms (two busy cores, client and server on them)."""
-
-MAX_HELD_S = 0.05
-"""Lines that keep coming do not keep the first one waiting."""
 
 
 @dataclass
@@ -94,7 +89,7 @@ def pass_over(waiting: Sequence[Waiting], chosen: Sequence[Waiting]) -> None:
             line.passed_over += 1
 
 
-def hold_s(waiting: Sequence[Waiting], free: int, now: float, draining: bool = False) -> float:
+def hold_s(waiting: Sequence[Waiting], free: int, now: float, timing: Timing, draining: bool = False) -> float:
     """Seconds to wait for lines that are on their way before handing over; 0: hand over now.
 
     Twelve requests sent together arrive one by one: begun at once, the first is spoken alone and each of the others
@@ -103,6 +98,6 @@ def hold_s(waiting: Sequence[Waiting], free: int, now: float, draining: bool = F
     # An engine of one row never waits: one line fills its free place.
     if not waiting or len(waiting) >= free or draining or any(line.suspect for line in waiting):
         return 0.0
-    settled = max(line.arrived for line in waiting) + SETTLE_S
-    due = min(line.arrived for line in waiting) + MAX_HELD_S
+    settled = max(line.arrived for line in waiting) + timing.settle_s
+    due = min(line.arrived for line in waiting) + timing.max_held_s
     return max(0.0, min(settled, due) - now)

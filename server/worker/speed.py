@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from server.worker.timing import Timing
 
 
 @dataclass
 class Speed:
-    """How long this machine takes for one unit of text, from what it has done."""
+    """Seconds that this machine takes for one unit of text (server/text/length.py)."""
 
+    timing: Timing = field(default_factory=Timing)
     seconds_per_unit: float | None = None
+    """None until the first line is answered."""
 
     def learn(self, weight: float, seconds: float) -> None:
         """A line of this weight was answered in this time, retakes included."""
@@ -19,25 +23,14 @@ class Speed:
         self.seconds_per_unit = measured if old is None else old + 0.2 * (measured - old)
 
     def expected_s(self, weight: float) -> float:
-        return weight * (self.seconds_per_unit or FIRST_GUESS_S_PER_UNIT)
+        return weight * (self.seconds_per_unit or self.timing.first_guess_s_per_unit)
 
     def budget_s(self, weight: float) -> float:
         """Longest time that the engine may take for a line before it counts as hung."""
         if self.seconds_per_unit is None:
-            return UNMEASURED_BUDGET_S
-        return max(BUDGET_FLOOR_S, BUDGET_FACTOR * self.expected_s(weight))
+            return self.timing.unmeasured_budget_s
+        return max(self.timing.budget_floor_s, self.timing.budget_factor * self.expected_s(weight))
 
-
-FIRST_GUESS_S_PER_UNIT = 0.6
-"""The user's GTX 1060: 26 s for a sentence that has about 40 units with its dummy."""
-
-UNMEASURED_BUDGET_S = 1800.0
-"""A large model on a CPU needs minutes for its first line."""
-
-BUDGET_FLOOR_S = 120.0
-
-BUDGET_FACTOR = 20.0
-"""Retakes, a cold cache, a PC that does something else: a hang lasts for ever, so this can be generous."""
 
 MAX_RETRY_AFTER_S = 120
 

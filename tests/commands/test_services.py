@@ -27,7 +27,7 @@ from servers import KEY, free_port, running_server, worker_pids
 
 from server.commands.serve import DRAIN_LIMIT_S, EXIT_BROKEN, EXIT_SETTINGS, EXIT_UNUSABLE, LAST_ANSWERS_S
 from server.terminal import console
-from server.worker.process import STOP_PATIENCE_S
+from server.worker.timing import Timing
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 LONG = "오늘은 날씨가 참 좋네요. " * 50
@@ -150,7 +150,9 @@ def test_a_wrong_setting_is_not_tried_again_and_all_other_ends_are() -> None:
     assert "Restart=on-failure" in lines
     assert not {EXIT_UNUSABLE, EXIT_BROKEN, console.EXIT_ERROR} & {console.EXIT_USAGE, EXIT_SETTINGS}
     assert f"TimeoutStopSec={90}" in lines
-    assert DRAIN_LIMIT_S + LAST_ANSWERS_S + 2 * STOP_PATIENCE_S < 90, "the server ends by itself before it is killed"
+    assert DRAIN_LIMIT_S + LAST_ANSWERS_S + 2 * Timing().stop_patience_s < 90, (
+        "the server ends by itself before it is killed"
+    )
 
 
 @pytest.mark.system

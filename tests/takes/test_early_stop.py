@@ -33,7 +33,8 @@ from server.takes.early_stop import (
     detector_for,
     is_certain,
 )
-from server.takes.take import Line, LineTakes, TakeSettings
+from server.takes.line import PreparedLine, prepare_line
+from server.takes.take import LineTakes, TakeSettings
 
 FRAME_S = 0.08
 LINES = [
@@ -243,11 +244,13 @@ class BitByBit:
         return spoken
 
 
-def take_of(engine: BitByBit, line: Line, settings: TakeSettings, calibration: Calibration) -> Callable[[], object]:
+def take_of(
+    engine: BitByBit, line: PreparedLine, settings: TakeSettings, calibration: Calibration
+) -> Callable[[], object]:
     takes = LineTakes(line, settings, calibration)
 
     def once() -> object:
-        return takes.add(engine.row(takes.row()))
+        return takes.add(engine.row(takes.request()))
 
     return once
 
@@ -255,12 +258,12 @@ def take_of(engine: BitByBit, line: Line, settings: TakeSettings, calibration: C
 def test_a_line_is_delivered_from_the_take_that_was_stopped(engine: DraftEngine, calibration: Calibration) -> None:
     speaker = BitByBit(engine)
     for language, text in LINES:
-        line = Line(text, language, 7)
+        line = prepare_line(text, language, 7)
         stopped = LineTakes(line, TakeSettings(), calibration)
-        take = stopped.add(speaker.row(stopped.row()))
+        take = stopped.add(speaker.row(stopped.request()))
         full = LineTakes(line, TakeSettings(early_stop=False), calibration)
-        assert full.row().stop is None
-        whole = full.add(speaker.row(full.row()))
+        assert full.request().stop is None
+        whole = full.add(speaker.row(full.request()))
         assert take is not None and whole is not None
         assert (take.takes, take.doubtful, take.cut.dummy, whole.cut.dummy) == (1, False, "begun", "found")
         assert take.spoken_seconds == speaker.spoken[-2] < speaker.spoken[-1] - 0.3 == whole.spoken_seconds - 0.3
@@ -271,21 +274,21 @@ def test_a_line_is_delivered_from_the_take_that_was_stopped(engine: DraftEngine,
 
 
 def test_who_wants_surer_cuts_has_takes_spoken_to_their_end(calibration: Calibration) -> None:
-    line = Line(LINES[0][1], "Korean", 7)
-    assert LineTakes(line, TakeSettings(confidence=STOPPED_CONFIDENCE), calibration).row().stop is not None
-    assert LineTakes(line, TakeSettings(confidence=1.0), calibration).row().stop is None
-    assert LineTakes(line, TakeSettings(cut="reference"), calibration).row().stop is None
-    assert LineTakes(line, TakeSettings()).row().stop is None
+    line = prepare_line(LINES[0][1], "Korean", 7)
+    assert LineTakes(line, TakeSettings(confidence=STOPPED_CONFIDENCE), calibration).request().stop is not None
+    assert LineTakes(line, TakeSettings(confidence=1.0), calibration).request().stop is None
+    assert LineTakes(line, TakeSettings(cut="reference"), calibration).request().stop is None
+    assert LineTakes(line, TakeSettings()).request().stop is None
 
 
 def test_each_take_has_a_listener_of_its_own(engine: DraftEngine, calibration: Calibration) -> None:
-    takes = LineTakes(Line(LINES[0][1], "Korean", 7), TakeSettings(), calibration)
+    takes = LineTakes(prepare_line(LINES[0][1], "Korean", 7), TakeSettings(), calibration)
     speaker = BitByBit(engine)
-    first = takes.row()
-    assert takes.row().stop is first.stop
+    first = takes.request()
+    assert takes.request().stop is first.stop
     speaker.row(first)  # its listener has heard enough, but then the take fails all the same
     assert takes.add(TakeFailed("audio that is not finite")) is None
-    second = takes.row()
+    second = takes.request()
     assert second.stop is not first.stop and second.seed != first.seed
     take = takes.add(speaker.row(second))
     assert take is not None and (take.takes, take.cut.dummy) == (2, "begun")
@@ -295,8 +298,8 @@ def test_a_take_that_went_on_after_it_was_enough_is_cut_as_a_whole_one(
     engine: DraftEngine, calibration: Calibration
 ) -> None:
     """An engine may have begun a row anew and then not have asked: what was heard before says nothing of this take."""
-    takes = LineTakes(Line(LINES[0][1], "Korean", 7), TakeSettings(), calibration)
-    row = takes.row()
+    takes = LineTakes(prepare_line(LINES[0][1], "Korean", 7), TakeSettings(), calibration)
+    row = takes.request()
     speaker = BitByBit(engine)
     speaker.row(row)
     take = takes.add(speaker.speak(row.text, row.language, row.seed))
@@ -323,9 +326,9 @@ def test_a_question_that_was_on_its_way_changes_nothing(engine: DraftEngine, cal
 def test_stopping_is_right_with_a_dummy_much_longer_than_the_line(engine: DraftEngine) -> None:
     """A stopped take is too short for the whole dummy, and must not be refused for that."""
     long = "그러면 이제부터 우리는 아주 오래된 등대 옆에 조용히 앉아서 저녁노을을 천천히 바라보며 잠시 쉬어가겠습니다."
-    takes = LineTakes(Line("아니요.", "Korean", 7), TakeSettings(dummy_suffix=long), Calibration(engine, None))
+    takes = LineTakes(prepare_line("아니요.", "Korean", 7, long), TakeSettings(), Calibration(engine, None))
     speaker = BitByBit(engine)
-    take = takes.add(speaker.row(takes.row()))
+    take = takes.add(speaker.row(takes.request()))
     assert take is not None and (take.takes, take.cut.dummy, take.doubtful) == (1, "begun", False)
     assert speaker.spoken[0] < 3.0
 

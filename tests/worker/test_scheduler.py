@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.worker.scheduler import MAX_HELD_S, MAX_PASSED_OVER, SETTLE_S, Waiting, hold_s, next_lines, pass_over
-from server.worker.speed import BUDGET_FLOOR_S, UNMEASURED_BUDGET_S, Speed, retry_after_s
+from server.worker.scheduler import MAX_PASSED_OVER, Waiting, hold_s, next_lines, pass_over
+from server.worker.speed import Speed, retry_after_s
+from server.worker.timing import Timing
 
 
 def lines(*specs: tuple[str, float]) -> list[Waiting]:
@@ -81,6 +82,8 @@ def test_nobody_starves_however_many_better_lines_arrive(specs: list[tuple[str, 
 
 
 NOW = 1000.0
+TIMING = Timing()
+SETTLE_S, MAX_HELD_S = TIMING.settle_s, TIMING.max_held_s
 LATE = MAX_HELD_S + 1
 
 
@@ -114,7 +117,7 @@ def came(*ago_s: float, suspect: bool = False) -> list[Waiting]:
     ],
 )
 def test_lines_that_come_at_once_are_waited_for(waiting: list[Waiting], free: int, held_s: float) -> None:
-    assert hold_s(waiting, free, NOW) == pytest.approx(held_s, abs=1e-9)
+    assert hold_s(waiting, free, NOW, TIMING) == pytest.approx(held_s, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_lines_that_come_at_once_are_waited_for(waiting: list[Waiting], free: in
     ids=["as many as places", "more than places", "an engine of one row", "no place", "a suspect", "draining"],
 )
 def test_there_is_no_waiting_where_nothing_is_won(waiting: list[Waiting], free: int, draining: bool) -> None:
-    assert hold_s(waiting, free, NOW, draining) == 0.0
+    assert hold_s(waiting, free, NOW, TIMING, draining) == 0.0
 
 
 @given(st.lists(st.floats(0, 2 * SETTLE_S), min_size=1, max_size=200), st.integers(1, 128))
@@ -139,7 +142,7 @@ def test_no_stream_of_lines_holds_the_first_for_longer_than_the_most(gaps_s: lis
     now = NOW
     for number, gap_s in enumerate(gaps_s):
         waiting.append(Waiting(number, "a", 10, arrived=now))
-        held_s = hold_s(waiting, free, now)
+        held_s = hold_s(waiting, free, now, TIMING)
         assert now + held_s <= NOW + MAX_HELD_S + 1e-9
         if held_s <= gap_s:
             return  # handed over before the next one comes
@@ -148,13 +151,13 @@ def test_no_stream_of_lines_holds_the_first_for_longer_than_the_most(gaps_s: lis
 
 def test_the_budget_is_generous_before_anything_was_measured_and_follows_the_machine_after() -> None:
     speed = Speed()
-    assert speed.budget_s(40) == UNMEASURED_BUDGET_S
+    assert speed.budget_s(40) == TIMING.unmeasured_budget_s
     speed.learn(40, 26)
     assert speed.expected_s(40) == pytest.approx(26)
     assert speed.budget_s(40) > 10 * 26
     fast = Speed()
     fast.learn(40, 0.05)
-    assert fast.budget_s(40) == BUDGET_FLOOR_S
+    assert fast.budget_s(40) == TIMING.budget_floor_s
 
 
 def test_one_slow_line_does_not_change_the_measure_much() -> None:
@@ -169,3 +172,9 @@ def test_the_time_to_come_back_grows_with_the_queue_and_stays_within_two_minutes
     times = [retry_after_s(seconds) for seconds in (0, 1, 10, 60, 1000, 1e9)]
     assert times == sorted(times)
     assert all(1 <= after <= 120 and isinstance(after, int) for after in times)
+
+
+def test_restarts_slow_down_while_workers_never_become_ready() -> None:
+    delays = [TIMING.restart_delay_s(failures) for failures in range(8)]
+    assert delays == [*TIMING.restart_delays_s, 60.0, 60.0, 60.0]
+    assert delays == sorted(delays)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import queue
 import signal
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from server.contract.codes import ErrorCode
 from server.engines import EngineSettings
 from server.errors import NarratorError, Unavailable
-from server.takes.take import Line, TakeSettings
-from server.worker.deaths import RESTART_DELAYS_S, kind_of_death, restart_delay_s
-from server.worker.frames import read_frame
-from server.worker.process import write_frames
-from server.worker.supervisor import WATCH_S, Phase, Supervisor
+from server.takes.line import prepare_line
+from server.takes.take import TakeSettings
+from server.worker.supervisor import Phase, Supervisor
+from server.worker.timing import Timing
 
-LINE = Line("안녕하세요.", "Korean", 1)
+LINE = prepare_line("안녕하세요.", "Korean", 1)
+
+FOR_EVER = Timing(settle_s=3600.0, max_held_s=3600.0)
+"""Lines are held until they fill all places."""
 
 WORKER = """
 import os, sys, time
@@ -66,7 +66,7 @@ def during(make: Callable[[], Supervisor], what: Callable[[Supervisor], Awaitabl
             await asyncio.wait_for(what(subject), 30)
         finally:
             await subject.stop()
-            assert subject._worker is None or subject._worker.process.poll() is not None
+            assert subject.worker is None or subject.worker.ended
 
     asyncio.run(live())
 
@@ -90,7 +90,7 @@ while True:
 def test_lines_are_spoken_in_their_order(tmp_path: Path) -> None:
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(20)))
+        spoken = await asyncio.gather(*(subject.speak(prepare_line("a", "Korean", seed)) for seed in range(20)))
         assert [each.seed for each in spoken] == list(range(20))
         assert subject.gpu == {"cuda:0": {"memory_bytes": 4_000_000_000}}
 
@@ -119,7 +119,7 @@ def test_a_worker_that_dies_with_a_line_costs_that_line_one_retry(tmp_path: Path
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        spoken = await asyncio.gather(*(subject.speak(Line("a", "Korean", seed)) for seed in range(3)))
+        spoken = await asyncio.gather(*(subject.speak(prepare_line("a", "Korean", seed)) for seed in range(3)))
         assert {each.wav for each in spoken} == {b"by worker 2"}
         assert subject.restarts == 1
 
@@ -138,7 +138,7 @@ def test_a_line_that_kills_two_workers_is_answered_and_the_next_is_spoken(tmp_pa
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        bad = asyncio.create_task(subject.speak(Line("poison", "Korean", 1)))
+        bad = asyncio.create_task(subject.speak(prepare_line("poison", "Korean", 1)))
         good = asyncio.create_task(subject.speak(LINE))
         with pytest.raises(NarratorError) as error:
             await bad
@@ -170,7 +170,7 @@ def test_in_a_batch_the_line_that_kills_is_found_and_the_others_are_spoken(tmp_p
         await until_ready(subject)
         texts = ["가", "poison", "나", "다"]
         answers = await asyncio.gather(
-            *(subject.speak(Line(text, "Korean", 1)) for text in texts), return_exceptions=True
+            *(subject.speak(prepare_line(text, "Korean", 1)) for text in texts), return_exceptions=True
         )
         assert [getattr(answer, "code", "spoken") for answer in answers] == [
             "spoken",
@@ -193,54 +193,25 @@ while True:
 """
 
 
-def test_lines_that_arrive_a_millisecond_apart_are_handed_over_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_that_arrive_a_millisecond_apart_are_handed_over_together(tmp_path: Path) -> None:
     """A hand-over has one time for all its lines; at once, there would be four. The real 8 ms could pass between two
     lines on a machine that stalls.
     """
-    monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 1.0)
-    monkeypatch.setattr("server.worker.scheduler.MAX_HELD_S", 10.0)
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         asked = []
         for seed in range(4):
             # Long and short: a line that does not fit the first in length waited half a second more for its place.
-            asked.append(asyncio.create_task(subject.speak(Line("가" * (1 + 60 * seed), "Korean", seed))))
+            asked.append(asyncio.create_task(subject.speak(replace(LINE, weight=10.0**seed, seed=seed))))
             await asyncio.sleep(0.001)
-        jobs = list(subject._jobs.values())
+        jobs = list(subject.jobs.values())
         assert len(jobs) == 4 and subject.running == 0, "none has left alone"
         assert [each.seed for each in await asyncio.gather(*asked)] == list(range(4))
         assert len({job.started for job in jobs}) == 1
 
-    during(lambda: supervisor(tmp_path, FOUR_ROWS_OF_EIGHT), check)
-
-
-class Pipe(io.BytesIO):
-    """A worker's standard input that notes what is written at a time, and is read after it was closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[bytes] = []
-
-    def write(self, data: Any, /) -> int:
-        self.pieces.append(bytes(data))
-        return len(data)
-
-
-def test_lines_handed_over_together_reach_the_worker_in_one_piece() -> None:
-    """Written one by one, its engine began with the first alone in two of three bursts."""
-    outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    headers = [{"do": "speak", "id": number} for number in range(12)]
-    for header in (*headers, None):
-        outbox.put(header)
-    pipe = Pipe()
-    write_frames(pipe, outbox)
-    (piece,) = pipe.pieces
-    received = io.BytesIO(piece)
-    assert [read_frame(received)[0] for _ in headers] == headers
-    assert pipe.closed, "which tells the worker to end"
+    patient = Timing(settle_s=1.0, max_held_s=10.0)
+    during(lambda: supervisor(tmp_path, FOUR_ROWS_OF_EIGHT, timing=patient), check)
 
 
 def test_a_line_that_stays_alone_is_not_held_until_the_next_look_at_the_watch(tmp_path: Path) -> None:
@@ -252,50 +223,51 @@ def test_a_line_that_stays_alone_is_not_held_until_the_next_look_at_the_watch(tm
         for _ in range(5):
             asked = asyncio.create_task(subject.speak(LINE))
             await asyncio.sleep(0)
-            (job,) = subject._jobs.values()
+            (job,) = subject.jobs.values()
             await asked
             held.append(job.started - job.waiting.arrived)
-        assert min(held) < WATCH_S / 2, "the shortest of five: a machine that stalls may hold some of them"
+        assert min(held) < Timing().watch_s / 2, "the shortest of five: a machine that stalls may hold some of them"
 
     during(lambda: supervisor(tmp_path, one_of_eight), check)
 
 
-def test_the_worker_is_heard_while_a_line_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers_late = """
-    FACTS["rows"] = 8
+def test_answers_are_taken_while_a_line_is_held(tmp_path: Path) -> None:
+    """Three places. The third line is answered once a fourth is held: alone beside two free places, that one waits."""
+    third_waits = """
+    FACTS["rows"] = 3
     ready()
+    lines = [read_frame(requests)[0] for _ in range(3)]
+    done(lines[0])
+    done(lines[1])
+    while not Path(sys.argv[1]).with_name("go").exists():
+        time.sleep(0.01)
+    done(lines[2])
     while True:
-        request = read_frame(requests)[0]
-        time.sleep(0.3)
-        done(request)
+        done(read_frame(requests)[0])
     """
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        running = asyncio.create_task(subject.speak(LINE))
-        await until(lambda: subject.running)
-        monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 3600.0)
-        monkeypatch.setattr("server.worker.scheduler.MAX_HELD_S", 3600.0)
+        asked = [asyncio.create_task(subject.speak(LINE)) for _ in range(3)]
+        await asyncio.gather(*asked[:2])
         held = asyncio.create_task(subject.speak(LINE))
-        await running
+        await until(lambda: subject.queue_depth == 1)
+        (tmp_path / "go").touch()
+        await asked[2]
         assert subject.queue_depth == 1 and subject.running == 0
-        monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 0.0)
-        await held
+        await asyncio.gather(held, subject.speak(LINE), subject.speak(LINE))
 
-    during(lambda: supervisor(tmp_path, answers_late), check)
+    during(lambda: supervisor(tmp_path, third_waits, timing=FOR_EVER), check)
 
 
-def test_lines_that_are_held_do_not_fill_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_are_held_do_not_fill_the_queue(tmp_path: Path) -> None:
     """They have their places: with a short queue and many rows they would be refused while the engine has nothing."""
-    monkeypatch.setattr("server.worker.scheduler.SETTLE_S", 3600.0)
-    monkeypatch.setattr("server.worker.scheduler.MAX_HELD_S", 3600.0)
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         # Eight for the engine, where the last of them ends the wait, and two for the queue.
         asked = [asyncio.create_task(subject.speak(LINE)) for _ in range(7)]
-        await asyncio.sleep(0.1)
-        assert subject.queue_depth == 7
+        await until(lambda: subject.queue_depth == 7)
         asked += [asyncio.create_task(subject.speak(LINE)) for _ in range(3)]
         await until(lambda: subject.running == 8)
         assert subject.queue_depth == 2
@@ -305,7 +277,8 @@ def test_lines_that_are_held_do_not_fill_the_queue(tmp_path: Path, monkeypatch: 
         for each in asked:
             each.cancel()
 
-    during(lambda: supervisor(tmp_path, 'FACTS["rows"] = 8\nready()\ntime.sleep(30)', queue_limit=2), check)
+    stuck = 'FACTS["rows"] = 8\nready()\ntime.sleep(30)'
+    during(lambda: supervisor(tmp_path, stuck, queue_limit=2, timing=FOR_EVER), check)
 
 
 def test_seconds_that_were_spoken_are_counted_beside_those_that_were_delivered(tmp_path: Path) -> None:
@@ -321,7 +294,7 @@ def test_seconds_that_were_spoken_are_counted_beside_those_that_were_delivered(t
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         for seed in (1, 1, 2):
-            await subject.speak(Line("a", "Korean", seed))
+            await subject.speak(prepare_line("a", "Korean", seed))
         assert subject.seconds_spoken == pytest.approx(5.0)
         assert subject.seconds_delivered == pytest.approx(0.3)
 
@@ -349,8 +322,7 @@ def test_workers_killed_from_outside_are_not_held_against_a_line(tmp_path: Path)
     during(lambda: supervisor(tmp_path, killed), check)
 
 
-def test_workers_that_die_again_and_again_open_the_breaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.worker.deaths.RESTART_DELAYS_S", (0.0,))
+def test_workers_that_die_again_and_again_open_the_breaker(tmp_path: Path) -> None:
     told: list[str] = []
 
     async def check(subject: Supervisor) -> None:
@@ -359,7 +331,8 @@ def test_workers_that_die_again_and_again_open_the_breaker(tmp_path: Path, monke
         assert "5 times" in told[0]
         assert (tmp_path / "life").read_text() == "5"
 
-    during(lambda: supervisor(tmp_path, "os._exit(41)", on_unusable=told.append), check)
+    at_once = Timing(restart_delays_s=(0.0,))
+    during(lambda: supervisor(tmp_path, "os._exit(41)", on_unusable=told.append, timing=at_once), check)
 
 
 HANGS = """
@@ -372,21 +345,17 @@ while True:
 """
 
 
-def test_a_line_over_its_budget_is_answered_and_its_worker_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.worker.speed.BUDGET_FLOOR_S", 0.5)
-
+def test_a_line_over_its_budget_is_answered_and_its_worker_replaced(tmp_path: Path) -> None:
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         await subject.speak(LINE)  # measured now: the generous first budget is over
         with pytest.raises(NarratorError) as error:
-            await subject.speak(Line("hang", "Korean", 1))
+            await subject.speak(prepare_line("hang", "Korean", 1))
         assert error.value.code is ErrorCode.DEADLINE
         assert (await subject.speak(LINE)).wav == b"by worker 2"
         assert subject.counts["hung"] == 1 and subject.counts["poison"] == 0
 
-    during(lambda: supervisor(tmp_path, HANGS), check)
+    during(lambda: supervisor(tmp_path, HANGS, timing=Timing(budget_floor_s=0.5)), check)
 
 
 def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -> None:
@@ -405,10 +374,10 @@ def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        first = asyncio.create_task(subject.speak(Line("가", "Korean", 1)))
+        first = asyncio.create_task(subject.speak(prepare_line("가", "Korean", 1)))
         await asyncio.sleep(0.1)
-        gone = asyncio.create_task(subject.speak(Line("나", "Korean", 1)))
-        last = asyncio.create_task(subject.speak(Line("다", "Korean", 1)))
+        gone = asyncio.create_task(subject.speak(prepare_line("나", "Korean", 1)))
+        last = asyncio.create_task(subject.speak(prepare_line("다", "Korean", 1)))
         await asyncio.sleep(0.05)
         gone.cancel()
         await asyncio.gather(first, last)
@@ -418,24 +387,23 @@ def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -
     during(lambda: supervisor(tmp_path, slow), check)
 
 
-def test_a_line_that_waited_too_long_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.worker.speed.UNMEASURED_BUDGET_S", 1.0)
-    monkeypatch.setattr("server.worker.speed.FIRST_GUESS_S_PER_UNIT", 0.0)
+def test_a_line_that_waited_too_long_is_not_begun(tmp_path: Path) -> None:
+    """The budget is a million times the expected time: the first line may run for 28 hours, and the one behind it,
+    which has no weight, must begin within 0.3 s.
+    """
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        running = asyncio.create_task(subject.speak(Line("hang", "Korean", 1)))
-        await asyncio.sleep(0.1)
-        monkeypatch.setattr("server.worker.speed.UNMEASURED_BUDGET_S", 30.0)  # the running one may go on
+        subject.speed.learn(weight=1.0, seconds=0.001)
+        running = asyncio.create_task(subject.speak(replace(LINE, weight=100.0)))
+        await until(lambda: subject.running)
         with pytest.raises(Unavailable) as error:
-            subject_line = asyncio.create_task(subject.speak(LINE))
-            await asyncio.sleep(0)
-            next(iter(job for job in subject._jobs.values() if job.line is LINE)).deadline = 0.0
-            await subject_line
+            await subject.speak(replace(LINE, weight=0.0))
         assert error.value.code is ErrorCode.TOO_LATE
         running.cancel()
 
-    during(lambda: supervisor(tmp_path, HANGS), check)
+    timing = Timing(budget_floor_s=0.0, budget_factor=1e6)
+    during(lambda: supervisor(tmp_path, "ready()\ntime.sleep(60)", timing=timing), check)
 
 
 def test_draining_delivers_what_runs_and_refuses_the_rest(tmp_path: Path) -> None:
@@ -467,10 +435,9 @@ def test_draining_delivers_what_runs_and_refuses_the_rest(tmp_path: Path) -> Non
 def test_an_idle_worker_gives_its_memory_back_and_the_next_line_wakes_a_new_one(tmp_path: Path) -> None:
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        assert subject._worker is not None
-        first = subject._worker.process
+        first = subject.worker
         await until(lambda: subject.phase is Phase.ASLEEP)
-        assert first.poll() is not None
+        assert first is not None and first.ended
         assert subject.ready
         assert (await subject.speak(LINE)).wav == b"by worker 2"
         assert subject.restarts == 0
@@ -478,18 +445,15 @@ def test_an_idle_worker_gives_its_memory_back_and_the_next_line_wakes_a_new_one(
     during(lambda: supervisor(tmp_path, HONEST, idle_minutes=0.01), check)
 
 
-def test_a_stuck_worker_that_reads_nothing_does_not_stop_the_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stuck_worker_that_reads_nothing_does_not_stop_the_parent(tmp_path: Path) -> None:
     """A frame larger than the pipe's buffer to a stopped worker blocked the loop, and with it the watchdog."""
-    monkeypatch.setattr("server.worker.speed.BUDGET_FLOOR_S", 1.0)
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         await subject.speak(LINE)
-        assert subject._worker is not None
-        subject._worker.process.send_signal(signal.SIGSTOP)
-        large = asyncio.create_task(subject.speak(Line("가" + "\u200b" * 100_000, "Korean", 1)))
+        assert subject.worker is not None
+        subject.worker.popen.send_signal(signal.SIGSTOP)
+        large = asyncio.create_task(subject.speak(replace(LINE, text="가" * 100_000)))
         ticks = 0
         while not large.done():
             await asyncio.sleep(0.05)
@@ -500,14 +464,13 @@ def test_a_stuck_worker_that_reads_nothing_does_not_stop_the_parent(
         assert ticks > 5, "the loop went on"
         assert (await subject.speak(LINE)).wav == b"by worker 2"
 
-    during(lambda: supervisor(tmp_path, HONEST), check)
+    during(lambda: supervisor(tmp_path, HONEST, timing=Timing(budget_floor_s=1.0)), check)
 
 
-def test_a_text_with_which_workers_are_killed_for_ever_is_refused_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system kills for memory with signal 9: a client that asks again must not do so all night."""
-    monkeypatch.setattr("server.worker.deaths.MAX_DEATHS_WITHOUT_SPEECH", 100)
+def test_a_text_with_which_workers_are_killed_for_ever_is_refused_in_the_end(tmp_path: Path) -> None:
+    """The system kills for memory with signal 9: a client that asks again must not do so all night. Without a window,
+    so that the breaker does not open after the fifth.
+    """
     killed = """
     ready()
     while True:
@@ -522,40 +485,24 @@ def test_a_text_with_which_workers_are_killed_for_ever_is_refused_in_the_end(
         codes = []
         for _ in range(3):
             with pytest.raises(NarratorError) as error:
-                await subject.speak(Line("huge", "Korean", 1))
+                await subject.speak(prepare_line("huge", "Korean", 1))
             codes.append(error.value.code)
         assert codes == [ErrorCode.WORKER_DIED, ErrorCode.WORKER_DIED, ErrorCode.POISON_INPUT]
         assert (await subject.speak(LINE)).wav == b"by worker 7"
 
-    during(lambda: supervisor(tmp_path, killed), check)
+    during(lambda: supervisor(tmp_path, killed, timing=Timing(deaths_within_s=0.0)), check)
 
 
-def test_a_load_that_says_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.worker.supervisor.LOAD_SILENCE_S", 0.5)
+def test_a_load_that_says_nothing_is_ended(tmp_path: Path) -> None:
+    """A busy machine may need longer than two seconds to start the second worker too: then it is a later one."""
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
-        assert (await subject.speak(LINE)).wav == b"by worker 2"
+        assert (await subject.speak(LINE)).wav != b"by worker 1"
+        assert subject.counts["death_hung"] == subject.restarts >= 1
 
-    during(lambda: supervisor(tmp_path, "if born == 1: time.sleep(60)" + HONEST), check)
-
-
-@pytest.mark.parametrize(
-    ("code", "over_budget", "platform", "kind"),
-    [
-        (42, False, "linux", "engine"),
-        (-11, False, "linux", "engine"),
-        (-6, False, "linux", "engine"),
-        (0, False, "linux", "engine"),
-        (-9, False, "linux", "outside"),
-        (-9, True, "linux", "hung"),
-        (1, False, "win32", "outside"),
-        (0xC0000005, False, "win32", "engine"),
-        (1, True, "win32", "hung"),
-    ],
-)
-def test_who_ended_a_worker(code: int, over_budget: bool, platform: str, kind: str) -> None:
-    assert kind_of_death(code, over_budget, platform) == kind
+    impatient = Timing(load_silence_s=2.0, restart_delays_s=(0.0,))
+    during(lambda: supervisor(tmp_path, "if born == 1: time.sleep(60)" + HONEST, timing=impatient), check)
 
 
 def test_an_answer_to_another_request_is_never_delivered(tmp_path: Path) -> None:
@@ -643,14 +590,9 @@ def test_a_worker_that_fills_its_standard_error_is_not_stopped_by_it(tmp_path: P
     during(lambda: supervisor(tmp_path, noisy), check)
 
 
-def test_a_worker_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.worker.process.STOP_PATIENCE_S", 0.3)
-
+def test_a_worker_that_does_not_end_when_asked_is_killed(tmp_path: Path) -> None:
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
 
-    during(lambda: supervisor(tmp_path, "ready()\nwhile True: time.sleep(30)"), check)
-
-
-def test_restarts_slow_down_while_workers_never_become_ready() -> None:
-    assert [restart_delay_s(failures) for failures in range(8)] == [*RESTART_DELAYS_S, 60.0, 60.0, 60.0]
+    impatient = Timing(stop_patience_s=0.3)
+    during(lambda: supervisor(tmp_path, "ready()\nwhile True: time.sleep(30)", timing=impatient), check)

@@ -1,12 +1,13 @@
-"""The desk in the worker: lines in, rows to the engine, takes judged, answers out. Real draft speech, real cut."""
+"""The worker: lines in, rows to the engine, takes judged, answers out. Real draft speech, real cut."""
 
 from __future__ import annotations
 
+import json
 import queue
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from server.engines import EngineFacts, EngineSettings, TakeRequest
 from server.engines.draft.engine import DraftEngine, open_draft
 from server.errors import TakeFailed
 from server.takes.calibration import Calibration
-from server.takes.dummy import dummy_for, join
+from server.takes.dummy import join
+from server.takes.line import prepare_line
 from server.takes.take import TakeSettings
-from server.text.normalise import normalise
 from server.worker.lines import LineSessions, is_beyond_use
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,11 +97,11 @@ class Rows:
 
 
 class Ended(BaseException):
-    """The desk has nothing more to do."""
+    """Nothing more is to be done."""
 
 
 class Inbox(queue.Queue[dict[str, Any]]):
-    """Ends the desk instead of waiting for ever."""
+    """Ends the work instead of waiting for ever."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> dict[str, Any]:
         if block and self.empty():
@@ -115,7 +116,7 @@ def work(engine: Any, *requests: dict[str, Any], cancelled: set[int] | None = No
         inbox.put(request)
     answers: dict[int, dict[str, Any]] = {}
     calibration = Calibration(engine, None)
-    desk = LineSessions(
+    sessions = LineSessions(
         engine,
         TakeSettings(),
         calibration,
@@ -124,12 +125,14 @@ def work(engine: Any, *requests: dict[str, Any], cancelled: set[int] | None = No
         lambda header, body: answers.update({header["id"]: {**header, "body": body}}),
     )
     with pytest.raises(Ended):
-        desk.work()
+        sessions.work()
     return answers
 
 
 def speak(number: int, text: str, language: str = "Korean") -> dict[str, Any]:
-    return {"do": "speak", "id": number, "text": text, "language": language, "seed": number}
+    line = prepare_line(text, language, number)
+    header: dict[str, Any] = json.loads(json.dumps({"do": "speak", "id": number, **asdict(line)}))
+    return header
 
 
 TEXTS = ["하나 둘 셋 넷.", "오늘은 날씨가 좋네요.", "내일은 비가 옵니다.", "정말 그럴까요?", "끝까지 봐 주세요."]
@@ -152,12 +155,11 @@ def test_a_failed_row_is_spoken_again_while_the_others_go_on(draft: DraftEngine)
     assert [answers[number]["takes"] for number in range(1, 6)] == [1, 2, 1, 1, 1]
 
 
-def test_what_cannot_be_spoken_is_answered_and_stops_nothing(draft: DraftEngine) -> None:
-    answers = work(
-        Rows(draft), speak(1, "하나 둘 셋."), speak(2, "。。。"), speak(3, "漢字。", "Japanese"), speak(4, "넷입니다.")
-    )
-    assert [answers[number]["is"] for number in (1, 2, 4)] == ["done", "failed", "done"]
-    assert answers[2]["code"] == "text_unspeakable"
+def test_what_the_engine_refuses_is_answered_and_stops_nothing(draft: DraftEngine) -> None:
+    """Draft speech reads no kanji."""
+    answers = work(draft, speak(1, "하나 둘 셋."), speak(2, "漢字。", "Japanese"), speak(3, "넷입니다."))
+    assert [answers[number]["is"] for number in (1, 2, 3)] == ["done", "failed", "done"]
+    assert answers[2]["code"] == "kanji_unreadable"
 
 
 def test_another_languages_dummy_is_said_between_batches_and_never_within_one(draft: DraftEngine) -> None:
@@ -199,7 +201,8 @@ def test_lines_are_delivered_from_takes_that_were_stopped_early(draft: DraftEngi
     answers = work(Rows(draft), speak(1, TEXTS[0]), speak(2, TEXTS[1]))
     for number, text in ((1, TEXTS[0]), (2, TEXTS[1])):
         header = answers[number]
-        padded, _ = join(normalise(text, "Korean"), dummy_for("Korean", text))
+        line = prepare_line(text, "Korean", number)
+        padded, _ = join(line.spoken_text, line.dummy)
         whole = draft.speak(padded, "Korean", header["seed"])
         assert (header["dummy"], header["takes"], header["doubtful"]) == ("begun", 1, False)
         assert header["audio_seconds"] < header["spoken_seconds"] < whole.seconds - 0.3
@@ -227,7 +230,7 @@ def test_what_no_engine_survives(error: Exception, beyond: bool) -> None:
 def test_what_our_modules_log_reaches_the_parents_log_and_libraries_do_not_drown_it() -> None:
     """The parent reads the worker's standard error; without a handler Python drops INFO lines."""
     program = (
-        "import logging, server.worker.__main__ as worker; worker._log_to_stderr();"
+        "import logging; from server.worker.__main__ import log_to_stderr; log_to_stderr();"
         "logging.getLogger('server.calibration').info('three takes'); logging.getLogger('numba').info('byte flow')"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

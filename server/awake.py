@@ -1,4 +1,4 @@
-"""Keeps this PC from sleeping while work waits, and ten minutes after. Knows no HTTP; never a reason to fail."""
+"""Keeps this PC from sleeping while work waits, and ten minutes after. Knows no HTTP; no failure here stops speech."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("server.awake")
 AFTERWARDS_S = 600.0
 """A narrator who goes on after a pause must not find the PC asleep."""
 LOOK_EVERY_S = 2.0
-"""Far below the shortest time after which any system sleeps."""
+"""Seconds between two checks for work: far below the shortest time after which a system sleeps."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Wakefulness:
 
 
 def after_look(before: Wakefulness, working: bool, now: float) -> Wakefulness:
-    """What holds from now on. working: whether any line waits or is being spoken."""
+    """The state from now on. working: whether any line waits or is being spoken."""
     if working:
         return Wakefulness(now + AFTERWARDS_S)
     if before.until is not None and now >= before.until:
@@ -35,13 +35,13 @@ def after_look(before: Wakefulness, working: bool, now: float) -> Wakefulness:
 
 
 class Hold:
-    """Keeps the PC awake from its making to its release().
+    """Keeps the PC awake from the constructor to release().
 
-    In a thread of its own: Windows ties the wish to the thread that has it, and D-Bus may take seconds to answer.
+    Runs in a thread of its own: Windows ties the request to the thread that makes it, and D-Bus may take seconds.
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        """tell: called once, from another thread, with "" or the reason why it does not work."""
+        """tell: called once, from another thread, with "" or the reason why the PC cannot be kept awake."""
         self._tell = tell
         self._over = threading.Event()
         threading.Thread(target=self._run, name="keeps the PC awake", daemon=True).start()
@@ -56,12 +56,12 @@ class Hold:
             with keep.running(on_fail="pass") as mode:
                 self._tell("" if mode.active else "no method worked on this system")
                 self._over.wait()
-        except Exception as error:  # whatever a desktop answers, speech goes on
+        except Exception as error:  # desktops fail here in many ways, and speech must go on
             self._tell(f"{type(error).__name__}: {error}")
 
 
 class KeepAwake:
-    """Looks at the work again and again. Says on the console once that it keeps the PC awake, or that it cannot."""
+    """Checks for work at intervals. Says on the console once that the PC is kept awake, or that it cannot be."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class KeepAwake:
         self._said = False
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until it is cancelled."""
         loop = asyncio.get_running_loop()
         state = Wakefulness()
         held: Hold | None = None
 
         def tell(problem: str) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so the server has stopped
                 loop.call_soon_threadsafe(self._tell, problem)
 
         try:

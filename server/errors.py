@@ -1,9 +1,9 @@
 """The server's exceptions: each carries a code for machines and the parameters of its sentence.
 
 NarratorError           code and params; http/error_answers.py turns it into a status and a sentence
-+-- TextRefused         the text cannot be spoken by anybody (422)
-+-- TakeFailed          this take is no good; another seed may be (retaken, then 500)
-+-- Unavailable         not now (503)
++-- TextRefused         no engine can speak the text (422)
++-- TakeFailed          the take is unusable; another seed may give a good one (retaken, then 500)
++-- Unavailable         the server cannot speak now (503)
 SettingsError           a setting is wrong or missing; the sentence says which and what to do
 +-- EngineUnusable      the engine cannot start on this machine with these settings
     +-- NoGpu           torch is a build without CUDA, or sees no card
@@ -34,7 +34,7 @@ class TextRefused(NarratorError):
 
 
 class TakeFailed(NarratorError):
-    """The engine spoke, and what came out must not be delivered."""
+    """The audio that the engine made must not be delivered."""
 
     def __init__(self, reason: str) -> None:
         """reason: a short English phrase such as `frame cap of 75 reached`."""
@@ -44,13 +44,13 @@ class TakeFailed(NarratorError):
 
 class Unavailable(NarratorError):
     def __init__(self, code: ErrorCode, retry_after: int, /, **params: Any) -> None:
-        """retry_after: seconds after which asking again makes sense."""
+        """retry_after: seconds until the client should ask again."""
         super().__init__(code, **params)
         self.retry_after = retry_after
 
 
 class SettingsError(Exception):
-    """Its text is a whole sentence in the reader's language."""
+    """The exception's text is a whole sentence in the reader's language."""
 
 
 class EngineUnusable(SettingsError):

@@ -23,7 +23,8 @@ LOCAL_SUFFIXES = (
     ".lan",
     ".localdomain",  # what some systems and routers put behind a name; not delegated in the DNS root
 )
-"""Ends of names that are answered in the local network alone: no registry sells a name under them."""
+"""Ends of names that are answered in the local network alone: no registry sells a name under them. A machine inside the
+network can still take such a name, and what it then reads are the open paths: all others need the key."""
 
 _PORT = re.compile(r":[0-9]*$")
 
@@ -128,7 +129,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # on Windows the option would let two programs share one port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-    except UnicodeError as error:  # `a..b`, or a part of more than 63 characters
+    except TypeError as error:  # what Python raises for a host that it cannot encode: Hangul too long for the DNS
         sock.close()
         raise OSError(errno.EINVAL, "not a host name") from error
     except BaseException:

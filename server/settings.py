@@ -41,7 +41,7 @@ MAX_SHOWN_CHARS = 80
 """Of a wrong value, in the sentence about it"""
 
 PASSED_ON = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "PYTORCH_", "CUDA_", "OMP_")
-"""Settings of the libraries below: taken from .env into the worker's environment as they are."""
+"""Beginnings of the names of libraries' settings: passed from .env to the worker's environment unchanged."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _names_of_hosts(value: str) -> str:
 
 
 class Settings(BaseModel):
-    """Each field is the setting of the same name in capitals; .env.example explains them."""
+    """Each field is the setting of the same name in capitals; .env.example explains the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -110,7 +110,7 @@ class Loaded:
     passed_on: dict[str, str] = field(default_factory=dict, repr=False)
     """Environment for the worker, from .env. May hold HF_TOKEN."""
     folder: Path = Path()
-    """What relative paths in the settings start from."""
+    """Where relative paths in the settings start."""
 
     def log_file(self, attached: bool) -> Path | None:
         """None: no log of its own.

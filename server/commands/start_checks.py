@@ -12,7 +12,7 @@ from server.terminal.messages import t
 
 
 def check_door(settings: Settings) -> None:
-    """Raises SettingsError when the key does not suit the address: nobody gets in without one."""
+    """Raises SettingsError when API_KEY is missing, cannot travel in a header, or is too short for the address."""
     key = settings.api_key.get_secret_value()
     if not key:
         raise SettingsError(
@@ -57,7 +57,7 @@ def check_tls(settings: Settings) -> bool:
             )
         )
     try:
-        # A key with a pass phrase would stop at a question that nobody sees; the empty answer makes it an error.
+        # OpenSSL would ask for a pass phrase at a terminal that nobody sees; the empty one turns that into an error.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise SettingsError(
@@ -80,7 +80,7 @@ class EngineChoice:
 
 
 def choose_engine(settings: Settings, draft_installed: bool) -> EngineChoice:
-    """`ENGINE=auto` means qwen as soon as there is a reference clip, and then never anything else.
+    """`ENGINE=auto` means qwen when REF_AUDIO is set, and then never falls back to draft speech.
 
     Raises SettingsError when there is neither a clip nor draft speech.
     """

@@ -116,7 +116,7 @@ SENTENCES: dict[ErrorCode, str] = {
     ),
     ErrorCode.INTERNAL: N_("The server met an error of its own (request {request_id}). Its log has the details."),
 }
-"""Every code's sentence, with places for its parameters. The client says it in the reader's language."""
+"""The sentence of each code, with places for its parameters. The client shows it in the reader's language."""
 
 
 class Problem(BaseModel):

@@ -1,7 +1,6 @@
-"""HTTP as both sides see it: paths, bodies, header names, languages, error codes and their sentences.
+"""HTTP as both sides see it: paths, bodies, header names and limits. Error codes and their sentences are in codes.py.
 
-Knows neither FastAPI nor httpx. The client imports this module and, of the rest of server/, only `messages` and
-`envfile`.
+Knows neither FastAPI nor httpx.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ HEADER_CUT_CONFIDENCE = "X-Cut-Confidence"
 """0 to 1: how sure the cut is that it took the dummy sentence off and nothing else."""
 
 HEADER_DOUBTFUL = "X-Doubtful"
-"""`yes` when no take was sure enough and this is the best of them: listen to it. Else `no`."""
+"""`yes` when no take's cut was sure enough and this is the best take, which a person should listen to. Else `no`."""
 
 HEADER_TEXT_SHA256 = "X-Text-SHA256"
-"""SHA-256 of the request's text as received (UTF-8), computed beside the take: proves whose audio this is."""
+"""SHA-256 of the request's text as received (UTF-8), computed where the take is made: proves whose audio this is."""
 
 MEDIA_WAV = "audio/wav"
 
@@ -79,7 +78,7 @@ class CloneRequest(BaseModel):
 
     text: str
     language: str | None = None
-    """One of the ten, as code or name; the server's TTS_LANGUAGE where absent."""
+    """One of the ten languages, as code or name; TTS_LANGUAGE of the server where it is absent."""
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
 
 

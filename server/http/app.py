@@ -1,4 +1,4 @@
-"""create_app(...): lifespan, middleware, and the one table that turns exceptions into answers."""
+"""create_app(...): the routes, what stands before them, and what runs beside them. Decides nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from server.worker.supervisor import Supervisor
 
 
 def create_app(settings: Settings, supervisor: Supervisor, say: Callable[[str], None] = console.say) -> FastAPI:
-    """say: for what a person at the console should know while the server runs."""
+    """say: prints a sentence on the server's console while it runs."""
     speaking = Speaking()
 
     @asynccontextmanager
@@ -46,7 +46,7 @@ def create_app(settings: Settings, supervisor: Supervisor, say: Callable[[str], 
     app = FastAPI(
         title="overnight-narrator",
         lifespan=lifespan,
-        # Clients that forget the Content-Type are harmless here: no browser can send the key by itself.
+        # A request without Content-Type is harmless here: no browser can send the key by itself.
         strict_content_type=False,
     )
     metrics = Metrics(supervisor)
@@ -56,7 +56,7 @@ def create_app(settings: Settings, supervisor: Supervisor, say: Callable[[str], 
     app.add_exception_handler(RequestValidationError, body_invalid)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, internal_error)
-    # The last one added is the outermost.
+    # Starlette calls the middleware that was added last first.
     app.add_middleware(BodyLimit)
     app.add_middleware(CountSpeech, speaking=speaking, metrics=metrics)
     if settings.rate_limit:

@@ -1,7 +1,7 @@
-"""Who gets in: the names that this machine answers to, and the bearer key. Before any body is read.
+"""Checks the Host header and the bearer key of a request before its body is read.
 
 ASGI middleware and not a FastAPI dependency: FastAPI parses the body first, so that a stranger's broken JSON would be
-answered with 422 instead of 401. Knows no route but the open ones.
+answered with 422 instead of 401. Knows only the open routes.
 """
 
 from __future__ import annotations

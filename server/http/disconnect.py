@@ -1,4 +1,4 @@
-"""Work for a caller stops when the caller has gone. Knows no speech."""
+"""Stops the work for a request when its client disconnects. Knows no speech."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Result = TypeVar("Result")
 
 
 class CallerGone(Exception):
-    """Nobody is left to be answered."""
+    """The client has disconnected before its answer was made."""
 
 
 async def while_connected(work: Coroutine[Any, Any, Result], receive: Receive) -> Result:
-    """The work's result; the work is cancelled as soon as the connection closes. The body must have been read.
+    """The work's result. The request's body must have been read before.
 
-    Raises CallerGone.
+    Raises CallerGone after cancelling the work when the client disconnects.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_until_disconnected(receive))
@@ -31,7 +31,7 @@ async def while_connected(work: Coroutine[Any, Any, Result], receive: Receive) -
     finally:
         for task in (working, leaving):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):  # its outcome interests nobody any more
+            with contextlib.suppress(asyncio.CancelledError, Exception):  # the result was taken above, or is not wanted
                 await task
 
 

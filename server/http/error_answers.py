@@ -1,4 +1,4 @@
-"""The one table that turns exceptions into answers."""
+"""Exceptions to HTTP answers: the only place that knows which exception gets which status."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def narrator_error(request: Request, error: Exception) -> Response:
 async def body_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    # The value itself is left out: it may be what JSON cannot carry (NaN), or somebody's text.
+    # The wrong value is left out: it may be NaN, which JSON cannot carry, or a narrator's text.
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     reason = f"{where}: {first['msg']}" if where else str(first["msg"])
     return _answer(request, ErrorCode.BODY_INVALID, {"reason": reason})
@@ -47,7 +47,7 @@ async def body_invalid(request: Request, error: Exception) -> Response:
 
 async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.scope["path"][:200]  # not request.url: that is made from the Host header
+    path = request.scope["path"][:200]  # not request.url, which is made from the Host header
     if error.status_code == 404:
         return _answer(request, ErrorCode.NOT_FOUND, {"path": path})
     if error.status_code == 405:
@@ -63,8 +63,8 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 
 async def internal_error(request: Request, error: Exception) -> Response:
-    # Starlette raises it again after this answer, and uvicorn logs where it happened.
+    # Starlette raises the error again after this answer, and uvicorn logs its traceback.
     request_id = request.scope["state"]["request_id"]
     log.error("request %s failed: %s", request_id, type(error).__name__)
-    # This answer comes from outside of RequestRecord, which would have added the id.
+    # RequestRecord adds the id to all other answers and does not see this one, which Starlette sends further out.
     return _answer(request, ErrorCode.INTERNAL, {}, more_headers={HEADER_REQUEST_ID: request_id})

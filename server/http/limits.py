@@ -1,7 +1,7 @@
-"""How much of a request is read, for how long, and how often one may come.
+"""Limits on requests: size, encoding and duration of a body, and requests a minute.
 
-BodyLimit and RateLimit are ASGI middleware and stand behind the key, so that a stranger is answered before any of
-this; TimeoutProtocol is uvicorn's side of the connection, where requests are not yet requests.
+BodyLimit and RateLimit are ASGI middleware behind the key check, so that a request without the key never reaches them.
+Time limits on headers and connections are in slow_clients.py.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from server.contract.http import PATH_METRICS
 from server.http.problems import send_problem
 
 MAX_BODY_BYTES = 64 * 1024
-"""A thousand characters of text are at most 12 kB of JSON; the rest is room for unknown fields."""
+"""1,000 characters of text are at most 12 kB of JSON; the rest is room for unknown fields."""
 
 BODY_PATIENCE_S = 10.0
-"""From the first look at a body to its end. A whole one is a few packets."""
+"""Seconds from the first read of a body to its end. A whole body is a few packets."""
 
 
 class BodyLimit:
-    """Not FastAPI's max_body_size: that answers in plain text, and before the key when it is set on the app."""
+    """Replaces FastAPI's max_body_size, which answers in plain text and, set on the app, before the key is checked."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, patience_s: float = BODY_PATIENCE_S) -> None:
         self.app = app
@@ -40,7 +40,7 @@ class BodyLimit:
         headers = dict(scope["headers"])
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
         if encoding.strip().lower() not in ("identity", ""):
-            # Unpacking is where a few bytes become gigabytes; a sentence does not need it.
+            # Decompression can make gigabytes of a few bytes, and a sentence does not need it.
             await send_problem(send, ErrorCode.BODY_ENCODED, {"encoding": encoding[:40]}, scope["state"]["request_id"])
             return
         announced = headers.get(b"content-length", b"0")
@@ -52,7 +52,7 @@ class BodyLimit:
             nonlocal seen, whole, deadline
             if too_long:
                 raise HTTPException(413)
-            if whole:  # what comes now is the client's going away, and that may take as long as it likes
+            if whole:  # the next message is the client's disconnect, which has no time limit
                 return await receive()
             now = asyncio.get_running_loop().time()
             deadline = now + self.patience_s if deadline is None else deadline
@@ -63,7 +63,7 @@ class BodyLimit:
                 raise HTTPException(408) from None
             seen += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            if seen > self.limit:  # a chunked body announces nothing
+            if seen > self.limit:  # a chunked body has no Content-Length
                 raise HTTPException(413)
             return message
 
@@ -74,7 +74,7 @@ class BodyLimit:
 def as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers with JSON as the body's type, unless it is a form with files.
 
-    `curl -d` calls JSON a form, and PowerShell calls it text. No browser can misuse that: none sends the key by itself.
+    `curl -d` labels JSON as a form, PowerShell as text. No browser can misuse this, since none sends the key by itself.
     """
     kinds = [value.strip().lower() for name, value in headers if name == b"content-type"]
     if any(kind.startswith(b"multipart/") for kind in kinds):
@@ -85,15 +85,16 @@ def as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What is left of a key's requests. Filled all the time, so that no minute begins with a burst of two minutes'."""
+    """A token bucket. It is filled continuously, so that no minute can begin with the requests of two minutes."""
 
     left: float
+    """Requests"""
     at: float
     """Monotonic"""
 
 
 def take_one(bucket: Bucket, per_minute: int, now: float) -> tuple[Bucket, float]:
-    """The bucket afterwards, and 0 or the seconds until the next request may come."""
+    """The bucket afterwards, and the seconds until a request may pass: 0 when this one passes."""
     left = min(float(per_minute), bucket.left + (now - bucket.at) * per_minute / 60)
     if left >= 1:
         return Bucket(left - 1, now), 0.0
@@ -101,12 +102,12 @@ def take_one(bucket: Bucket, per_minute: int, now: float) -> tuple[Bucket, float
 
 
 class RateLimit:
-    """One bucket: there is one key. Stands behind it, so that strangers cannot use it up."""
+    """One bucket for the one key. Stands behind the key check, so that strangers cannot empty the bucket."""
 
     def __init__(self, app: ASGIApp, per_minute: int, open_paths: frozenset[str]) -> None:
         self.app = app
         self.per_minute = per_minute
-        # Monitoring must see a server whose narrator has used up the minute.
+        # Monitoring must reach a server whose narrator has used up the limit.
         self.free_paths = open_paths | {PATH_METRICS}
         self.bucket = Bucket(float(per_minute), time.monotonic())
 

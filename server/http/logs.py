@@ -1,7 +1,7 @@
-"""The log: one line of JSON for each thing that happens, in a file that is changed before it grows too large.
+"""The log file: one line of JSON for each event, rotated by size.
 
-For developers and monitoring; what a narrator should know is said on the console, with t(). Nothing of a text, of the
-key or of a request's headers is written here at INFO: the line of a request has its text's length and short hash.
+The log is for developers and monitoring; narrators read the console, whose sentences go through t(). No text, key or
+header is written at INFO: the line of a request holds only the length and a short hash of the text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from server.terminal.messages import t
 
 MAX_BYTES = 5_000_000
 OLD_FILES = 5
-"""With the one in use, 30 MB at most."""
+"""Beside the file in use: 30 MB at most."""
 MAX_MESSAGE_CHARS = 2_000
 """A worker can print a megabyte without a line break."""
 
@@ -30,7 +30,7 @@ access_log = logging.getLogger("server.access")
 
 
 class JsonLines(logging.Formatter):
-    """ASCII and one line, whatever a message holds: JSON escapes line breaks, escape codes and everything beyond."""
+    """One ASCII line for each record: JSON escapes line breaks, control codes and all characters beyond ASCII."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=True)
 
     def _clean(self, message: str) -> str:
-        # No caller of ours logs the key; a library below might.
+        # Our own code never logs the key; a library might.
         for secret in self.secrets:
             message = message.replace(secret, "[key]")
         return message if len(message) <= MAX_MESSAGE_CHARS else message[:MAX_MESSAGE_CHARS] + " ..."
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """Kinds and places, without the errors' own words: those quote values, and a value can be somebody's text."""
+    """Types and places of an exception and its causes. Messages are left out: they quote values such as a text."""
     kinds: list[str] = []
     each: BaseException | None = error
     while each is not None and len(kinds) < 5:
@@ -69,7 +69,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 
 def request_line(record: Record) -> dict[str, Any]:
-    """What is written when a request has been answered."""
+    """The log line of a request that has been answered, or whose client has disconnected."""
     line: dict[str, Any] = {
         "event": "request" if record.status else "client went away",
         "method": record.method,
@@ -94,7 +94,7 @@ def log_request(record: Record) -> None:
 
 
 class LogFile(RotatingFileHandler):
-    """A log that never stops the server: neither a full disk nor an editor that holds the file does."""
+    """Never stops the server: a full disk, or an editor that holds the file, costs log lines alone."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class LogFile(RotatingFileHandler):
         try:
             super().doRollover()
         except OSError:
-            # On Windows an open file has no other name. It grows until whoever reads it lets go.
+            # Windows renames no file that another program has open: the file grows until that program closes it.
             if self.stream is None:
                 self.stream = self._open()
 
@@ -117,7 +117,7 @@ class LogFile(RotatingFileHandler):
 
 
 class ConsoleFaults(logging.Handler):
-    """A fault of ours must not pass unseen on the console; its details are in the file."""
+    """Says on the console that an internal error was logged; the details are in the file."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(logging.ERROR)
@@ -128,7 +128,7 @@ class ConsoleFaults(logging.Handler):
 
 
 def start_logging(file: Path | None, secrets: Iterable[str]) -> str:
-    """Sends every logger's lines to the file; without one, warnings go to standard error as they are.
+    """Sends the lines of all loggers to the file; without a file, warnings go to standard error as plain text.
 
     Returns a sentence for the console when the file cannot be written, else "".
     """
@@ -158,7 +158,7 @@ def start_logging(file: Path | None, secrets: Iterable[str]) -> str:
         old.close()
     for handler in handlers:
         root.addHandler(handler)
-    # What libraries tell at INFO is about themselves, and what they put into it is not in our hands.
+    # INFO lines of libraries are left out: they may quote a text or a header.
     root.setLevel(logging.WARNING)
     logging.getLogger("server").setLevel(logging.INFO if file is not None and not problem else logging.WARNING)
     return problem

@@ -1,6 +1,6 @@
-"""What /metrics tells: counters of requests, and the supervisor's facts read when they are asked for.
+"""The metrics of /metrics: counters of requests, and the supervisor's figures as they are at each scrape.
 
-Knows no route. The parent owns every number; a worker is replaced too often to keep any.
+Knows no route. All numbers are kept in the parent process, since a worker's end would reset them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ COUNTS = {
     "doubtful": ("tts_lines_doubtful", "Lines delivered although no take's cut was sure"),
     "retakes": ("tts_retakes", "Takes beyond the first of a line"),
 }
-"""The supervisor's counts that have a name of their own; the others are `tts_events_total{event}`."""
+"""Counts of the supervisor with a metric of their own; all other counts are `tts_events_total{event}`."""
 
 
 class Metrics:
     def __init__(self, supervisor: Any) -> None:
-        """supervisor: see Facts for what is read of it."""
+        """supervisor: any object with the attributes that Facts reads."""
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "tts_requests", "Requests for speech by HTTP status", ["status"], registry=self.registry
@@ -56,10 +56,10 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(Facts(supervisor))
-        ProcessCollector(registry=self.registry)  # Linux only; elsewhere it tells nothing
+        ProcessCollector(registry=self.registry)  # Linux only; elsewhere it gives no metrics
 
     def observe(self, record: Record) -> None:
-        """One request for speech that has been answered."""
+        """Counts one request for speech that has been answered."""
         self.requests.labels(str(record.status or 499)).inc()
         self.duration.observe(record.seconds)
         if record.takes is not None and record.status == 200:
@@ -74,40 +74,42 @@ class Metrics:
 
 
 class Facts(Collector):
-    """The supervisor's plain attributes, read at each scrape; one that is absent is not told."""
+    """The supervisor's plain attributes, read at each scrape; an absent attribute gives no metric."""
 
     def __init__(self, supervisor: Any) -> None:
         self.supervisor = supervisor
 
     def collect(self) -> Iterable[Metric]:
-        it = self.supervisor
-        yield GaugeMetricFamily("tts_ready", "1 when a sentence sent now would be spoken", value=float(it.ready))
-        yield GaugeMetricFamily("tts_queue_depth", "Lines that wait for the engine", value=it.queue_depth)
-        if (waiting_s := getattr(it, "waiting_s", None)) is not None:
+        supervisor = self.supervisor
+        yield GaugeMetricFamily(
+            "tts_ready", "1 when a sentence sent now would be spoken", value=float(supervisor.ready)
+        )
+        yield GaugeMetricFamily("tts_queue_depth", "Lines that wait for the engine", value=supervisor.queue_depth)
+        if (waiting_s := getattr(supervisor, "waiting_s", None)) is not None:
             yield GaugeMetricFamily("tts_queue_seconds", "Expected seconds until all are spoken", value=waiting_s)
         yield CounterMetricFamily(
-            "tts_worker_restarts", "Workers started in place of one that ended", value=it.restarts
+            "tts_worker_restarts", "Workers started in place of one that ended", value=supervisor.restarts
         )
-        yield from counts(it.counts)
-        if (spoken := getattr(it, "seconds_spoken", None)) is not None:
+        yield from counts(supervisor.counts)
+        if (spoken := getattr(supervisor, "seconds_spoken", None)) is not None:
             yield CounterMetricFamily(
                 "tts_spoken_seconds",
                 "Seconds of speech made for delivered lines, dummy sentences and retakes included",
                 value=spoken,
             )
-        if sizes := getattr(it, "batch_sizes", None):
+        if sizes := getattr(supervisor, "batch_sizes", None):
             yield batch_sizes(sizes)
-        if load_seconds := getattr(it, "load_seconds", None):
+        if load_seconds := getattr(supervisor, "load_seconds", None):
             yield GaugeMetricFamily(
                 "model_load_time_seconds", "Seconds that the engine took to load", value=load_seconds
             )
-        if it.facts is not None and not it.facts.draft:
+        if supervisor.facts is not None and not supervisor.facts.draft:
             yield GaugeMetricFamily(
                 "voice_clone_cache_hit_rate",
                 "Share of uses of the voice that found it prepared in the worker; each new worker prepares it once",
-                value=hit_rate(it.counts.get("spoken", 0), it.restarts + 1),
+                value=hit_rate(supervisor.counts.get("spoken", 0), supervisor.restarts + 1),
             )
-        yield from gpu(getattr(it, "gpu", None) or {})
+        yield from gpu(getattr(supervisor, "gpu", None) or {})
 
 
 def counts(found: Mapping[str, int]) -> Iterable[Metric]:
@@ -121,7 +123,7 @@ def counts(found: Mapping[str, int]) -> Iterable[Metric]:
 
 
 def batch_sizes(sizes: Mapping[int, int]) -> Metric:
-    """sizes: how often so many lines were with the engine at once."""
+    """sizes: number of lines that the engine had at once, to how often it had so many."""
     buckets = [(str(float(edge)), sum(n for size, n in sizes.items() if size <= edge)) for edge in BATCH_SIZES]
     total = sum(sizes.values())
     family = HistogramMetricFamily("tts_batch_size", "Lines that the engine had at once when one more was handed over")
@@ -134,7 +136,7 @@ def hit_rate(spoken: int, prepared: int) -> float:
 
 
 def gpu(devices: Mapping[str, Mapping[str, float]]) -> Iterable[Metric]:
-    """devices: `cuda:0` to memory_bytes and utilization_percent, each where it is known."""
+    """devices: `cuda:0` to its memory_bytes and utilization_percent; either may be absent."""
     for key, name, help_text in (
         ("memory_bytes", "gpu_memory_usage_bytes", "Memory of the card that the worker holds"),
         ("utilization_percent", "gpu_utilization_percent", "How busy the card is"),

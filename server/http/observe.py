@@ -1,4 +1,4 @@
-"""What is told about each request while it passes: its id, its log line, its counts."""
+"""Gives each request its id, its log line and its counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.http.record import Record, begin
 
 
 class RequestRecord:
-    """Gives each request an id and sends it back, whatever the answer; then logs and counts it."""
+    """Gives each request an id, sends the id back with any answer, then logs and counts the request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app = app
@@ -41,8 +41,8 @@ class RequestRecord:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except Exception:  # whatever it was goes on outwards; here only the log learns of it
-            record.status = record.status or 500  # answered further out, by Starlette
+        except Exception:  # any error is raised again; only its status is recorded here
+            record.status = record.status or 500  # Starlette answers the error further out
             raise
         finally:
             record.seconds = time.perf_counter() - started
@@ -52,7 +52,7 @@ class RequestRecord:
 
 
 class Speaking:
-    """How many requests for speech, of those with the key, are not answered yet."""
+    """Counts the requests for speech that came with the key and are not answered yet."""
 
     requests = 0
 

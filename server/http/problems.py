@@ -25,7 +25,7 @@ def problem(code: ErrorCode, params: dict[str, Any], request_id: str) -> Problem
 
 
 def _sendable(value: Any) -> Any:
-    """Half a surrogate pair, which JSON can bring in as `\\ud800`, cannot be sent out again."""
+    """JSON can bring in half a surrogate pair (`\\ud800`), which UTF-8 cannot encode."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
@@ -41,7 +41,7 @@ def problem_headers(code: ErrorCode, retry_after: int | None = None) -> dict[str
 async def send_problem(
     send: Send, code: ErrorCode, params: dict[str, Any], request_id: str, retry_after: int | None = None
 ) -> None:
-    """The whole answer, for middleware: outside of FastAPI's own handlers. The body may still be unread."""
+    """Sends a whole answer from middleware, where FastAPI's handlers do not reach. The body may still be unread."""
     body = problem(code, params, request_id).model_dump_json().encode()
     headers = problem_headers(code, retry_after) | {"content-length": str(len(body)), HEADER_REQUEST_ID: request_id}
     await send(

@@ -1,7 +1,7 @@
-"""What is known of one request while it is answered: for its log line and for the counters. Knows no HTTP library.
+"""What is known of one request while it is answered: its log line and the counters are made from it. Knows no HTTP.
 
-A context variable and not an argument: the middleware that opens the record and the route that fills it have FastAPI
-between them. Tasks started for a request share its record.
+The record travels in a context variable, since FastAPI stands between the middleware that opens the record and the
+route that fills it. Tasks that are started for a request share its record.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 HASH_CHARS = 12
-"""First characters of the SHA-256 of a text: enough to find a line again, and the start of its X-Text-SHA256."""
+"""Of a text's SHA-256 in hexadecimal: enough to find a line again, and the start of its X-Text-SHA256."""
 
 
 @dataclass
@@ -19,9 +19,9 @@ class Record:
     request_id: str
     method: str
     route: str
-    """The route's own path, `-` where there is none: what a stranger typed may hold anything."""
+    """Path of the route, `-` for a path without a route: what a stranger typed is not logged."""
     status: int = 0
-    """0 where no answer was begun: the client had gone."""
+    """0 when the client disconnected before an answer was begun."""
     seconds: float = 0.0
     text_chars: int | None = None
     text_hash: str = ""
@@ -44,7 +44,7 @@ def current() -> Record | None:
 
 
 def note_text(text: str) -> None:
-    """Its length and a short hash; the text itself is kept nowhere."""
+    """Records the length and a short hash of the text, never the text itself."""
     if record := current():
         record.text_chars = len(text)
         record.text_hash = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARS]

@@ -13,21 +13,22 @@ from server.contract.http import MEDIA_PROBLEM
 from server.http.problems import problem
 
 HEAD_PATIENCE_S = 10.0
-"""From the connection, or a further request's first byte, to the end of the headers."""
+"""Seconds from the connection, or from the first byte of a later request, to the end of the headers."""
 
 LINGER_S = 2.0
-"""How long a body is still read, and thrown away, after its request was answered: closing at once would make the
-client's system drop the answer (a reset overtakes it), and waiting for its end would wait for ever."""
+"""Seconds for which the rest of a body is read and thrown away after its request was answered. Closing at once would
+make the client's system drop the answer (a reset overtakes it); waiting for the body's end could take for ever."""
 
 KEEP_ALIVE_S = 15.0
-"""Idle connections are closed after this. Longer than clients keep theirs (httpx: 5 s), or one would now and then be
-closed just as the client sends its next request."""
+"""Seconds after which an idle connection is closed. Longer than clients keep theirs (httpx: 5 s): otherwise the server
+would sometimes close a connection just as the client sends its next request."""
 
 
 class TimeoutProtocol(H11Protocol):
-    """uvicorn's protocol with an end to its patience: by itself it waits for ever for a request that has begun.
+    """uvicorn's h11 protocol with time limits: uvicorn alone waits for ever for the rest of a request.
 
-    One timer watches whatever the connection is waiting for; it is not set back by single bytes.
+    One timer for each connection limits the current wait; single bytes that arrive do not restart the timer. Overrides
+    private parts of uvicorn, so pyproject.toml holds uvicorn to one minor version.
     """
 
     head_patience_s = HEAD_PATIENCE_S
@@ -44,17 +45,18 @@ class TimeoutProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._look()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._look()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_for("")
         super().connection_lost(exc)
 
-    def _look(self) -> None:
+    def _update_timer(self) -> None:
+        """Starts, keeps or ends the timer by the connection's state after an event."""
         state = self.conn.their_state
         if self.transport.is_closing():
             self._wait_for("")
@@ -82,7 +84,7 @@ class TimeoutProtocol(H11Protocol):
         self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """In the form of every other answer. Nothing is answered in the middle of another answer."""
+        """Overridden to answer with a problem. While another answer is being sent, only the connection is closed."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(ErrorCode.REQUEST_BROKEN, {})
         self.transport.close()

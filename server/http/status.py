@@ -1,4 +1,4 @@
-"""Health, readiness and metrics: what this server is and does."""
+"""The route of /metrics, and the body of /health."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from server.worker.supervisor import Phase, Supervisor
 VERSION = version("overnight-narrator")
 
 KEY_IN_THE_DOCS = Security(HTTPBearer(auto_error=False))
-"""Only says in the OpenAPI document that the key is needed; auth.py has looked at it long before."""
+"""Says in the OpenAPI document that the key is needed; BearerKey has checked it before."""
 
 
 def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI document."""
+    """For the OpenAPI document: each status answers with a problem."""
     content = {MEDIA_PROBLEM: {"schema": Problem.model_json_schema()}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
@@ -44,6 +44,7 @@ def add_metrics_route(app: FastAPI, metrics: Metrics) -> None:
 
 
 def health_of(settings: Settings, supervisor: Supervisor) -> Health:
+    """The body of GET /health as it is now."""
     facts = supervisor.facts
     status = "ok" if supervisor.ready else "loading" if supervisor.phase is Phase.LOADING else "error"
     return Health(

@@ -262,7 +262,9 @@ def test_a_taken_port_is_found_while_binding_or_listening() -> None:
         assert taken.value.errno == errno.EADDRINUSE
 
 
-@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "[::1]", "127.0.0.1:80", "203.0.113.5"])
+@pytest.mark.parametrize(
+    "host", ["a..b", "a" * 64 + ".example", "예" * 64, "a\0b", "[::1]", "127.0.0.1:80", "203.0.113.5"]
+)
 def test_a_host_that_cannot_be_bound_is_an_os_error_and_leaves_no_socket_open(host: str) -> None:
     with pytest.raises(OSError, match=r".+"):
         bound_socket(host, 0)

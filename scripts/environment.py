@@ -198,7 +198,7 @@ def command_line(program: PurePath, words: "list[str]", system: str) -> str:
 
 
 def parse_config(text: str) -> "dict[str, str]":
-    """pyvenv.cfg as a dictionary; lines that are none of it are passed over."""
+    """pyvenv.cfg as a dictionary; lines without `=` are skipped."""
     pairs = [line.split("=", 1) for line in text.splitlines() if "=" in line]
     return {key.strip().lower(): value.strip() for key, value in pairs}
 
@@ -212,7 +212,7 @@ def config_version(config: "dict[str, str]") -> "tuple[int, int] | None":
 
 
 def parse_state(text: str) -> "State | None":
-    """None for whatever was not written by us whole."""
+    """None for a text that this script did not write, or did not finish."""
     try:
         data = json.loads(text)
         return State(bool(data["busy"]), str(data["key"]), tuple(str(name) for name in data["profiles"]))
@@ -349,7 +349,7 @@ class Environment:
             problem = sentence(SENTENCES, "no_ensurepip", program=sys.executable, package=package)
             raise SetupProblem(problem, CANNOT_START)
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Before anything else is there, so that a folder left half-made is known as ours.
+        # Written first: a half-made folder is known as ours by it.
         self.write_state(State(True, "", ()))
         # The command line, not venv.create(): only the command line picks symbolic links where the system likes them.
         code = self._run([sys.executable, "-m", "venv", str(self.folder)])
@@ -359,7 +359,7 @@ class Environment:
     def clear(self) -> None:
         if Path(sys.prefix).resolve() == self.folder.resolve():
             raise SetupProblem(sentence(SENTENCES, "in_use", folder=self.folder), CANNOT_START)
-        # The mark of being ours and half-made outlives the rest, however often this is killed.
+        # The state file stays: however often this is killed, the folder is known as ours and as half-made.
         self.write_state(State(True, "", ()))
         try:
             for child in self.folder.iterdir():
@@ -461,9 +461,9 @@ def _try_lock(file: "IO[bytes]") -> bool:
             import fcntl
 
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # what POSIX and Windows raise for "somebody has it"
+    except (BlockingIOError, PermissionError):  # raised on POSIX and Windows while another process holds the lock
         return False
-    except OSError:  # a file system without locks: better unguarded than never
+    except OSError:  # this file system has no locks: preparing unguarded is better than not at all
         return True
     return True
 

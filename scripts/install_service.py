@@ -75,9 +75,9 @@ class Service(NamedTuple):
 def task_xml(service: Service) -> str:
     """The task for Windows' Task Scheduler, without the limits that a new task has by default.
 
-    Those end a task after three days, on battery, or when the PC is no longer idle. RestartOnFailure alone is not
-    enough: to the scheduler a program that ends with an error has still ended. So the task is also begun every five
-    minutes, and ignored while it runs.
+    By these limits Windows ends a task after three days, on battery, or when the PC is no longer idle. RestartOnFailure
+    alone is not enough: to the scheduler a program that ends with an error has still ended. So the task is also begun
+    every five minutes, and that start is ignored while the task runs.
     """
     task = ElementTree.Element("Task", {"version": "1.2", "xmlns": TASK_SCHEMA})
     _add(task, "RegistrationInfo", {"Description": "overnight-narrator: speech in a cloned voice"})
@@ -152,7 +152,7 @@ def unit_text(template: str, service: Service) -> str:
 
 
 def unit_path(folder: PurePath) -> str:
-    """A path that is a whole setting: spaces may stand in it, and quotes would belong to it."""
+    """A path as the whole value of a setting: spaces are allowed, and quotes would be taken for a part of the path."""
     return str(folder).replace("%", "%%")
 
 
@@ -162,7 +162,7 @@ def unit_word(word: str) -> str:
 
 
 def parse_words(argv: "list[str]") -> "tuple[str, bool] | None":
-    """(action, at boot), or None where the words are none of ours."""
+    """(action, at boot), or None for words that mean nothing here."""
     if not argv or argv[0] not in ("install", "remove", "show"):
         return None
     rest = argv[1:]

@@ -15,7 +15,7 @@ from environment import ROOT
 
 UV = "uv==0.13.8"
 
-# The widest first: the others take its versions, so that one environment can hold several profiles.
+# The widest profile first: the others take its versions, so that one environment can hold several profiles.
 EXTRAS = {
     "test": ("server", "draft", "qwen", "test", "check"),
     "server": ("server", "draft", "qwen"),

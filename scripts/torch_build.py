@@ -93,7 +93,7 @@ class TorchChoice(NamedTuple):
 
 
 def parse_cards(output: str) -> "list[Card]":
-    """The cards in nvidia-smi's answer to compute_cap,name,driver_version as csv,noheader; noise is passed over.
+    """The cards in nvidia-smi's answer to compute_cap,name,driver_version as csv,noheader; other lines are skipped.
 
     Names may hold commas, so the outer fields are taken from the ends. A driver that cannot tell one of them writes
     "[N/A]" or "[Not Supported]" in its place.

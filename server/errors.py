@@ -9,6 +9,7 @@ SettingsError           a setting is wrong or missing; the sentence says which a
     +-- NoGpu           torch is a build without CUDA, or sees no card
     +-- NoGpuCode       torch has no code for this card
     +-- ModelNotDownloaded
+    +-- ModelDamaged    its files are not the published ones
 """
 
 from __future__ import annotations
@@ -66,4 +67,8 @@ class NoGpuCode(EngineUnusable):
 
 
 class ModelNotDownloaded(EngineUnusable):
+    pass
+
+
+class ModelDamaged(EngineUnusable):
     pass

@@ -1,4 +1,6 @@
-"""Files written whole, moved patiently, and what to tell when neither works. Knows no project and no server.
+"""Writes, moves and deletes files, waits for those that another program holds, and says why one cannot be written.
+
+Knows no project and no server.
 
 On Windows a file that a virus scanner, a sync program or an editor has open cannot be renamed, replaced or deleted;
 most let go within a second. So every such step is tried for a while (`PAUSES_S`) before FileHeld is raised.
@@ -24,7 +26,7 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 HELD_WINERRORS = frozenset({5, 32, 33})
 """ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION (winerror.h)."""
 HELD_ERRNOS = frozenset({errno.EBUSY, errno.ETXTBSY})
-"""The same on other systems; NAS shares say EBUSY."""
+"""Errors of other systems for a held file; NAS shares give EBUSY."""
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Result = TypeVar("Result")
@@ -34,7 +36,7 @@ def is_held(error: OSError, platform: str = sys.platform) -> bool:
     """Whether another program has the file, so that trying again makes sense."""
     if getattr(error, "winerror", None) in HELD_WINERRORS or error.errno in HELD_ERRNOS:
         return True
-    # open() goes through the C runtime there, which says EACCES for all three.
+    # On Windows open() goes through the C runtime, which gives EACCES for all three.
     return platform == "win32" and error.errno == errno.EACCES
 
 
@@ -106,7 +108,7 @@ def read(file: Path) -> bytes | None:
 
 
 def write_part(target: Path, content: bytes) -> Path:
-    """The content, whole and on the disk, under the target's name with `.part` behind it.
+    """Writes the content, whole and synced, to the target's name with `.part` behind it, and returns that path.
 
     Raises FileHeld or DiskUnusable, and leaves nothing half-written then.
     """
@@ -126,7 +128,7 @@ def write_atomically(target: Path, content: bytes) -> None:
 
 
 def append_line(file: Path, line: bytes) -> None:
-    """One more line, on the disk when this returns. A last line that was cut off stays alone on its own line.
+    """Adds a line, which is on the disk when this returns. A last line that was cut off keeps a line of its own.
 
     Raises FileHeld or DiskUnusable.
     """

@@ -19,10 +19,12 @@ from typing import Any
 
 from server.commands.start_checks import check_door, check_tls, choose_engine
 from server.cut.dummy_takes import DummyTakes
-from server.engines.qwen.load.checkpoint import is_folder, missing_files
+from server.downloads.record import read_record
+from server.engines.qwen.load.checkpoint import cached_snapshot, downloaded_folder, is_folder, missing_files
 from server.engines.qwen.load.precision import CudaCard, TorchBuild, card_index, choose_precision
 from server.errors import SettingsError
 from server.network import bound_socket, is_loopback, own_addresses
+from server.places import models_folder
 from server.settings import Loaded, Settings, load_settings, take_settings
 from server.takes.calibration import kept_takes
 from server.terminal.console import EXIT_ERROR, EXIT_OK, say
@@ -31,7 +33,7 @@ from server.terminal.troubleshooting import with_entry
 from server.voices.clip import prepare_clip
 
 PROBE_LIMIT_S = 180.0
-"""The first import of torch on a slow disk, with a virus scanner reading along."""
+"""Enough for the first import of torch on a slow disk while a virus scanner reads each file."""
 MAX_KEPT = 3
 """Kept calibrations that are shown: the newest, of this and earlier voices."""
 GOOD_AGREEMENT = 0.5
@@ -56,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found out by looking."""
+    """What `gather` found."""
 
     python: str
     executable: str
@@ -68,6 +70,17 @@ class Machine:
     port_free: bool = True
     free_disk_gb: float = 0.0
     addresses: tuple[str, ...] = ()
+    model: ModelHere | None = None
+    """None where MODEL is to be downloaded yet."""
+
+
+@dataclass(frozen=True)
+class ModelHere:
+    """The model on this disk."""
+
+    folder: Path
+    revision: str
+    """The commit on the hub, 40 hex digits; empty for files that this program did not download."""
 
 
 def report(folder: Path, environ: Mapping[str, str]) -> int:
@@ -100,11 +113,27 @@ def gather(settings: Settings, folder: Path) -> Machine:
         port_free=is_port_free(settings.host, settings.port),
         free_disk_gb=shutil.disk_usage(folder).free / 1e9,
         addresses=tuple(own_addresses()),
+        model=find_model_here(settings, qwen_installed),
     )
 
 
+def find_model_here(settings: Settings, qwen_installed: bool) -> ModelHere | None:
+    """Without the network, and in the order in which `serve` looks."""
+    if is_folder(settings.model):
+        return _model_in(Path(settings.model).expanduser())
+    if qwen_installed and (cached := cached_snapshot(settings.model)):
+        return ModelHere(cached, cached.name)
+    folder = downloaded_folder(settings.model, models_folder(settings.prompt_dir))
+    return None if missing_files(folder) else _model_in(folder)
+
+
+def _model_in(folder: Path) -> ModelHere:
+    record = read_record(folder)
+    return ModelHere(folder, record.revision if record else "")
+
+
 def run_probe() -> dict[str, Any]:
-    """What torch sees; {"error": ...} when it cannot even be asked."""
+    """What torch sees, or {"error": ...} where the probe gave no answer."""
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "server.engines.qwen.load.probe"],
@@ -225,7 +254,7 @@ def _qwen_findings(settings: Settings, machine: Machine) -> list[Finding]:
 
 
 def _takes_finding(takes: DummyTakes) -> Finding:
-    """How well the dummy sentence said alone matches itself: what the cut rests on."""
+    """How well the takes of the dummy sentence match each other: the cut depends on it."""
     lengths = ", ".join(f"{seconds:.1f}" for seconds in takes.seconds)
     percent = round(100 * takes.agreement)
     if takes.agreement < GOOD_AGREEMENT:
@@ -267,20 +296,29 @@ def _model_finding(settings: Settings, machine: Machine) -> Finding:
                 Mark.BAD,
                 t("The model folder {folder} lacks: {files}", folder=settings.model, files=", ".join(missing)),
             )
-        return Finding(Mark.GOOD, t("Model: {model}", model=settings.model))
+        return Finding(Mark.GOOD, _with_revision(t("Model: {model}", model=settings.model), machine.model))
+    if machine.model:
+        sentence = t(
+            "Model: {model}, already downloaded to {folder}", model=settings.model, folder=str(machine.model.folder)
+        )
+        return Finding(Mark.GOOD, _with_revision(sentence, machine.model))
     if machine.free_disk_gb < ROOM_FOR_MODEL_GB:
         return Finding(
             Mark.NOTE,
             t(
-                "Model: {model}. If it is not downloaded yet it needs about {needed} GB; this disk has {free} GB free.",
+                "Model: {model}. It is not downloaded yet and needs about {needed} GB; this disk has {free} GB free.",
                 model=settings.model,
                 needed=round(ROOM_FOR_MODEL_GB),
                 free=f"{machine.free_disk_gb:.1f}",
             ),
         )
-    return Finding(
-        Mark.GOOD, t("Model: {model} (downloaded at the first start, if it is not there yet)", model=settings.model)
-    )
+    return Finding(Mark.GOOD, t("Model: {model} (it is downloaded at the first start)", model=settings.model))
+
+
+def _with_revision(sentence: str, model: ModelHere | None) -> str:
+    if model is None or not model.revision:
+        return sentence
+    return f"{sentence} " + t("(revision {revision})", revision=model.revision)
 
 
 def _torch_findings(settings: Settings, found: dict[str, Any]) -> list[Finding]:

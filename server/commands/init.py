@@ -34,7 +34,7 @@ def new_key() -> str:
 
 
 def env_text(answers: Answers) -> str:
-    """What is written; values in single quotes, in which a backslash of a Windows path stays a backslash."""
+    """The content of .env. Values stand in single quotes, where a backslash of a Windows path stays a backslash."""
     lines = [
         "# overnight-narrator; every setting is explained in .env.example",
         f"API_KEY={answers.key}",
@@ -57,7 +57,7 @@ def quoted(value: str) -> str:
 
 
 def cleaned_path(typed: str) -> str:
-    """What a person pastes: with the quotes that Explorer's "Copy as path" puts around, or a file dragged in."""
+    """A pasted path without the quotes that Explorer's "Copy as path" or a file that was dragged in puts around it."""
     return typed.strip().strip("\"'").strip()
 
 

@@ -27,7 +27,7 @@ from server.terminal.console import complain, say
 from server.terminal.messages import current_language, t
 from server.worker.supervisor import Supervisor
 
-# Exit codes of `serve`, for whatever starts it again.
+# Exit codes of `serve`, for the service manager that may start it again.
 EXIT_SETTINGS = 40
 """A setting is wrong: starting again would end the same way."""
 
@@ -38,10 +38,10 @@ EXIT_BROKEN = 42
 """The engine's process died again and again."""
 
 DRAIN_LIMIT_S = 60.0
-"""How long a stop waits for what is being spoken."""
+"""Longest wait of a stop for the lines that are being spoken."""
 
 LAST_ANSWERS_S = 10
-"""How long connections may then take to carry their answers away."""
+"""Longest time that open connections may then take to send their answers."""
 
 
 class CannotServe(SettingsError):
@@ -75,10 +75,10 @@ def settings_must_hold() -> Iterator[None]:
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops in two steps: what runs is finished while the door stays open and says 503, then the door closes.
+    """Stops in two steps: the lines being spoken are finished while new ones get 503, then the socket closes.
 
-    uvicorn's own way closes the door first, so that clients see a refused connection, and ends by the signal, so that
-    nothing can be said any more.
+    uvicorn alone closes the socket first, so that clients see a refused connection. Then it raises the signal again, so
+    that no last sentence can be printed.
     """
 
     def __init__(self, config: uvicorn.Config, supervisor: Supervisor, limit_s: float = DRAIN_LIMIT_S) -> None:
@@ -89,7 +89,9 @@ class DrainingServer(uvicorn.Server):
         self._until: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Of SIGINT, SIGTERM and Windows' break; the second one ends at once, and with it the worker's input."""
+        """Called for SIGINT, SIGTERM and Windows' break. The second signal ends this process at once; the worker
+        ends with its standard input.
+        """
         if self.asked_to_stop:
             os._exit(console.EXIT_INTERRUPTED)
         self.asked_to_stop = True
@@ -142,7 +144,7 @@ def run_server(loaded: Loaded, attached: bool = False) -> int:
         server.should_exit = True
 
     def stop_with_stdin() -> None:
-        # Not sys.stdin: a thread that waits in it keeps its lock, and the interpreter aborts over that at its end.
+        # A thread that waits in sys.stdin holds its lock, and Python aborts at exit over a held lock; os.read has none.
         while os.read(0, 4096):
             pass
         server.should_exit = True
@@ -158,7 +160,7 @@ def run_server(loaded: Loaded, attached: bool = False) -> int:
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    # uvicorn's own lines are for developers; what a narrator should know is said here.
+    # uvicorn's log lines are for developers; this module says what a narrator should know.
     return uvicorn.Config(
         app,
         http=TimeoutProtocol,

@@ -10,7 +10,7 @@ from typing import Literal
 MAX_WAIT_S = 300.0
 """Longest wait that a server may ask for; the Hugging Face hub counts requests in windows of five minutes."""
 MIN_ADVANCE = 1 << 20
-"""Bytes that count as progress: a line that breaks every few of them would otherwise be tried for ever."""
+"""Bytes that count as progress: a connection that breaks after every few bytes is not tried for ever."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True)
 class PartNote:
-    """Whose part lies on this disk: without a note nobody could tell, and the part is worth nothing."""
+    """Which file a part on this disk belongs to. A part without its note cannot be continued."""
 
     url: str
     etag: str | None
@@ -68,8 +68,8 @@ def resume_from(have: int, note: PartNote | None, source: Source) -> Resume:
 
 
 def safe_length(have: int, size: int | None, sync_bytes: int) -> int:
-    """How much of a part that an ended program left is surely on the disk: whole synced steps, and never all of it, as
-    a request for no byte has no good answer."""
+    """Bytes of an earlier program's part that are surely on the disk: whole synced steps, and one byte less than the
+    file at most, since a request for no byte has no good answer."""
     most = have if size is None else min(have, size - 1)
     return max(0, most // sync_bytes * sync_bytes)
 
@@ -124,7 +124,7 @@ def content_range(value: str) -> tuple[int | None, int | None]:
 def asked_wait_s(headers: Mapping[str, str]) -> float:
     """Seconds that a busy server asks for: Retry-After, or the end of the hub's window in `RateLimit: "api";r=0;t=55`.
 
-    0 if it asks for none; a date is taken for none.
+    0 where the server asks for none, or gives a date.
     """
     found = re.fullmatch(r"\s*(\d+)\s*", headers.get("retry-after", ""), re.ASCII) or re.search(
         r"\br=0;\s*t=(\d+)", headers.get("ratelimit", ""), re.ASCII
@@ -134,7 +134,7 @@ def asked_wait_s(headers: Mapping[str, str]) -> float:
 
 @dataclass
 class Tries:
-    """Counts tries that brought nothing; progress pays for new ones."""
+    """Counts the tries without progress; progress sets the count to 0."""
 
     pauses_s: tuple[float, ...]
     mark: int = 0

@@ -29,14 +29,14 @@ class Limits:
     pauses_s: tuple[float, ...] = (1, 2, 5, 10, 20, 40, 60, 60, 60)
     """Before each new try in a row without progress: four minutes outlast the restart of a router."""
     sync_bytes: int = 16 << 20
-    """What a loss of power, or the end of the program, costs at most."""
+    """Bytes between two syncs: a loss of power costs no more."""
     spare_bytes: int = 500_000_000
     """Left free on the drive for everything else."""
 
 
 @dataclass(frozen=True)
 class Doing:
-    """What a download does to the world outside, and how it tells; tests hand in others."""
+    """Effects of a download: messages, progress, free room, pauses. Tests hand in their own."""
 
     say: Callable[[str], None]
     progress: Callable[[int, int | None], None] = lambda done, total: None
@@ -46,7 +46,7 @@ class Doing:
 
 
 class TryFailed(Exception):
-    """This try brought no whole file; another may."""
+    """This try failed; another may succeed."""
 
     def __init__(self, phrase: str, asked_s: float = 0.0) -> None:
         """asked_s: seconds that the server asked to wait."""
@@ -57,7 +57,7 @@ class TryFailed(Exception):
 def open_client(limits: Limits) -> httpx.Client:
     """Follows redirects; httpx drops Authorization when one leads to another host.
 
-    Raises DownloadFailed when the proxy settings of this machine are of no use.
+    Raises DownloadFailed when the proxy settings of this machine cannot be used.
     """
     timeout = httpx.Timeout(limits.stall_s, connect=limits.connect_s)
     try:
@@ -120,7 +120,7 @@ def _fetch_into(
                     host=httpx.URL(source.url).host,
                 )
             )
-        # The part of an earlier day may have been damaged on this disk.
+        # A part that an earlier start left may have been damaged on this disk.
         resumed = 0
         doing.say(t("{file} came damaged; it is downloaded again from its first byte", file=part.target.name))
 

@@ -40,7 +40,7 @@ from server.terminal.messages import t
 
 HUB = "https://huggingface.co"
 LISTING_TRIES = 4
-"""No byte of the model has come yet: somebody is waiting for the sentence that says why."""
+"""Fewer than for a file: no byte has come yet, and the user waits to be told why."""
 MAX_PAGES = 100
 LOCK_SAID_S = 60.0
 
@@ -117,7 +117,7 @@ def is_safe(path: str) -> bool:
 
 
 def is_wanted(path: str) -> bool:
-    """.gitattributes and its like say nothing about a model."""
+    """Hidden files such as .gitattributes are not part of a model."""
     return not any(part.startswith(".") for part in path.split("/"))
 
 
@@ -241,7 +241,7 @@ def download_model(
 
 
 class _Alone:
-    """One program at a time: `serve` and `doctor` would write into the same part."""
+    """One program at a time: two servers that start together would write into the same part."""
 
     def __init__(self, folder: Path, model: str, say: Callable[[str], None]) -> None:
         self.lock = filelock.FileLock(folder.with_name(folder.name + ".lock"))

@@ -72,7 +72,7 @@ class Part:
         self._digest_rest()
         self._file.seek(self.length)
         view = memoryview(piece)
-        while view:  # an unbuffered file may take less than it is given
+        while view:  # an unbuffered write may take only the first bytes
             view = view[self._file.write(view) :]
         self._digest.update(piece)
         self.length += len(piece)
@@ -103,7 +103,7 @@ class Part:
         self.note_path.unlink(missing_ok=True)
 
     def _digest_rest(self) -> None:
-        """What an earlier run left is read once, when its hash is first asked for."""
+        """Reads what an earlier run left: once, when the hash is first needed."""
         self._file.seek(self._digested)
         while self._digested < self.length:
             piece = self._file.read(min(READ_BYTES, self.length - self._digested))

@@ -1,4 +1,4 @@
-"""How far a download is, how fast, and how long it takes yet; a line of it now and then. Knows no network."""
+"""Progress, speed and remaining time of a download, and a line about them every ten seconds. Knows no network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from server.terminal.messages import t
 WINDOW_S = 30.0
 """The speed is that of the last half minute."""
 MIN_WINDOW_S = 1.0
-"""Over less, a speed is chance."""
+"""A shorter window gives no usable speed."""
 LINE_EVERY_S = 10.0
 
 
@@ -66,7 +66,7 @@ class ProgressLines:
         now = self.clock()
         if self._said_s is None:
             self._said_s = now
-        # A reading for each of 70,000 pieces of a large file would tell no more.
+        # One reading a second is enough: a large file comes in 70,000 pieces.
         if now - self._read_s < min(1.0, self.every_s / 10):
             return
         self._read_s = now

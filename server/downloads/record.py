@@ -27,7 +27,7 @@ class FileNote(BaseModel):
     """Published by the hub, else noted when the file was downloaded first; None before."""
     published: bool = False
     mtime_ns: int | None = None
-    """Of the file when its hash was last seen to be right; None while it is not downloaded."""
+    """The file's time when its hash was last right; None until the file is downloaded."""
 
 
 class Record(BaseModel):
@@ -61,7 +61,7 @@ class Kept:
     damaged: tuple[str, ...] = ()
     """Not the published files."""
     changed: tuple[str, ...] = ()
-    """Not what was noted at the first download; nobody publishes a hash of these."""
+    """Other than at the first download; the hub publishes no hash of these."""
 
 
 def look(note: FileNote, size: int | None, mtime_ns: int | None) -> Look:

@@ -26,7 +26,7 @@ EXIT_INTERRUPTED = 130
 
 
 def prepare(argv: list[str]) -> None:
-    """Before anything is printed: no character may stop the program, and the sentences get their language."""
+    """Call this before anything is printed: it sets the reader's language, and streams that no character can stop."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A cp949 console cannot show every character of a script; a '?' is better than a traceback.
@@ -45,8 +45,8 @@ def complain(sentence: str) -> None:
 def run(build: Callable[[], typer.Typer], program: str, known: tuple[type[Exception], ...]) -> int:
     """Runs the program on sys.argv and returns its exit code.
 
-    known: exceptions whose text is a whole sentence for the reader; any other is a fault of ours. `--debug` anywhere
-    shows the traceback of either.
+    known: exceptions whose text is a whole sentence for the reader; any other exception is an error in this program.
+    `--debug` anywhere shows the traceback of both kinds.
     """
     argv = sys.argv[1:]
     prepare(argv)
@@ -71,10 +71,10 @@ def run(build: Callable[[], typer.Typer], program: str, known: tuple[type[Except
             traceback.print_exc()
         complain(with_entry(error))
         return int(getattr(error, "exit_code", EXIT_ERROR))
-    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
+    except BrokenPipeError:  # the program that reads our output (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_OK
-    except Exception as error:  # a fault of ours: said in one line, the traceback kept for --debug
+    except Exception as error:  # an error in this program: one line, and the traceback only with --debug
         if debug:
             traceback.print_exc()
         complain(

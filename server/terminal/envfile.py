@@ -17,7 +17,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # What Notepad on Korean Windows writes as "ANSI".
+        # cp949 is what Notepad on Korean Windows calls "ANSI".
         text = raw.decode("cp949", errors="replace")
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     return {key: value.strip() for key, value in values.items() if value and value.strip()}

@@ -34,10 +34,10 @@ def t(sentence: str, /, **params: Any) -> str:
 
 
 def use_language(language: str) -> None:
-    """From here on every sentence is in this language; unknown ones mean English."""
+    """Sets the language of every later sentence; a language that is not in READER_LANGUAGES means English."""
     global _current, _language
     _language = language if language in READER_LANGUAGES else "en"
-    # English is the sentences themselves; any other language without its catalogue is a broken installation.
+    # English needs no catalogue, since the sentences are English. A missing Korean one is a broken installation.
     _current = (
         gettext.NullTranslations()
         if _language == "en"

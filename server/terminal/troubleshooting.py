@@ -23,6 +23,10 @@ class Entry:
 _KEY = Entry('"The key is missing or wrong" (401)', '"키가 없거나 틀렸습니다" (401)')
 _SENTENCE = Entry("A line fails again and again", "한 문장이 자꾸 실패할 때")
 _ENGINE_DIED = Entry("After a CUDA error: how does the server recover?", "CUDA 오류가 난 뒤에는 어떻게 복구하나요?")
+_DOWNLOAD = Entry(
+    'The model is not downloaded: "could not be downloaded", "trying again in ... s"',
+    '모델 다운로드 실패: "내려받지도 못했습니다", "...초 뒤에 다시 시도합니다"',
+)
 _DISK = Entry(
     '"There is too little room for this script", "The disk is full" (exit code 7)',
     '"이 대본을 저장할 자리가 모자랍니다", "디스크가 가득 차서" (종료 코드 7)',
@@ -87,10 +91,8 @@ ENTRIES: Mapping[str, Entry] = MappingProxyType(
             '"no kernel image is available", "This build of torch has no code for the GPU"',
             '"no kernel image is available", "이 torch 빌드에는 그래픽 카드 ...용 코드가 없습니다"',
         ),
-        "ModelNotDownloaded": Entry(
-            'The model is not downloaded: "could not be downloaded", or "downloading the model" for hours',
-            '모델 다운로드 실패: "내려받지도 못했습니다", 또는 "모델을 내려받는 중"에서 몇 시간째',
-        ),
+        "ModelNotDownloaded": _DOWNLOAD,
+        "ModelDamaged": _DOWNLOAD,
     }
 )
 """Error code, or name of an exception's class, to its entry. An error without an entry is not in here."""

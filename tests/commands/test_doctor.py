@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import ReferenceClip
 
-from server.commands.doctor import Machine, Mark, judge, run_probe
+from server.commands.doctor import Machine, Mark, ModelHere, find_model_here, judge, run_probe
+from server.downloads.record import Record, write_record
 from server.engines import EngineSettings
 from server.engines.draft.engine import open_draft
 from server.settings import Loaded, validated
@@ -95,6 +97,41 @@ def test_the_takes_of_the_dummy_are_shown_with_their_match(
         keep_takes(folder / "voice.dummy-key.npz", takes, 22_050)
         shown = found(torch, reference_clip, tiny_checkpoint, device="cpu", prompt_dir=str(folder))
         assert [m for sentence, m in shown.items() if "takes of the appended sentence" in sentence] == [mark], shown
+
+
+COMMIT = "fd4b254389122332181a7c3db7f27e918eec64e3"
+
+
+def test_a_downloaded_model_is_found_and_shown_with_its_revision(
+    reference_clip: ReferenceClip, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    values = {"api_key": KEY, "ref_audio": str(reference_clip.path), "ref_text": reference_clip.text, "device": "cpu"}
+    settings = validated({**values, "model": "Somebody/Tiny", "prompt_dir": str(tmp_path / "voices")})
+    torch = {"torch": "2.13.0+cpu", "cuda": None, "cards": []}
+
+    def shown() -> str:
+        here = find_model_here(settings, qwen_installed=True)
+        findings = judge(Loaded(settings, None), dataclasses.replace(MACHINE, torch=torch, model=here))
+        (sentence,) = (finding.sentence for finding in findings if finding.sentence.startswith("Model: "))
+        return sentence
+
+    assert shown() == "Model: Somebody/Tiny (it is downloaded at the first start)"
+    folder = tmp_path / "models" / "Somebody--Tiny"
+    shutil.copytree(tiny_checkpoint, folder)
+    assert shown() == f"Model: Somebody/Tiny, already downloaded to {folder}"
+    write_record(folder, Record(model="Somebody/Tiny", revision=COMMIT, files={}))
+    assert shown() == f"Model: Somebody/Tiny, already downloaded to {folder} (revision {COMMIT})"
+    (folder / "config.json").unlink()
+    assert shown() == "Model: Somebody/Tiny (it is downloaded at the first start)"
+
+
+def test_a_model_folder_that_was_downloaded_shows_its_revision_too(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_checkpoint, folder)
+    settings = validated({"model": str(folder)})
+    assert find_model_here(settings, qwen_installed=True) == ModelHere(folder, "")
+    write_record(folder, Record(model="Somebody/Tiny", revision=COMMIT, files={}))
+    assert find_model_here(settings, qwen_installed=True) == ModelHere(folder, COMMIT)
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,9 @@ def test_the_log_is_told_everything_that_the_screen_is(tmp_path: Path) -> None:
     report.end(summary())
     logged = [line.split("  ", 1)[1] for line in (tmp_path / "run.log").read_text("utf-8").splitlines()]
     assert logged == [line for line in out.getvalue().splitlines() if line]
+
+
+def test_the_summary_says_where_to_read_about_the_failed_lines() -> None:
+    out = io.StringIO()
+    show_summary(summary(see=["See this.", "See that."]), Console(file=out, soft_wrap=True))
+    assert {"See this.", "See that."} <= set(out.getvalue().splitlines())

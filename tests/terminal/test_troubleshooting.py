@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from test_console import program
 
 from client.errors import ClientError, DiskUnusable, FileHeld, LineRefused, ServerAway, TakeRejected
-from client.run.screen import show_summary
 from server.contract.codes import ErrorCode
 from server.errors import EngineUnusable, ModelNotDownloaded, NoGpu, SettingsError
 from server.terminal import console
@@ -96,11 +93,3 @@ def test_a_fault_of_ours_names_no_entry(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(sys, "argv", ["narrate", "run"])
     assert console.run(broken, "narrate", (ClientError,)) == 1  # type: ignore[arg-type]
     assert "troubleshooting" not in capsys.readouterr().err
-
-
-def test_the_summary_names_the_entries_of_the_failed_lines() -> None:
-    from test_report import summary
-
-    out = io.StringIO()
-    show_summary(summary(see=["See this.", "See that."]), Console(file=out, soft_wrap=True))
-    assert {"See this.", "See that."} <= set(out.getvalue().splitlines())

@@ -125,7 +125,7 @@ def test_every_setting_is_in_the_table_of_settings(language: str) -> None:
     assert {*NAMES, *CLIENT_NAMES} <= {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
 
 
-PASSED_ON = {"HF_ENDPOINT", "HF_HUB_OFFLINE", "PYTORCH_CUDA_ALLOC_CONF"}
+PASSED_ON = {"HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "PYTORCH_CUDA_ALLOC_CONF"}
 """Settings of the libraries below that the pages advise."""
 
 
@@ -184,8 +184,21 @@ def test_no_command_is_shown_with_an_option_that_it_does_not_have(language: str)
 
 @pytest.mark.parametrize("path", all_papers(), ids=name_of)
 def test_every_script_that_is_named_is_there(path: Path) -> None:
-    there = {script.name for script in (ROOT / "scripts").rglob("*.py")}
-    assert set(re.findall(r"scripts/(?:bench/)?(\w+\.py)", path.read_text("utf-8"))) <= there
+    named = re.findall(r"scripts[/\\][\w/\\]*\w+\.(?:py|ps1|service|json)", path.read_text("utf-8"))
+    for script in named:
+        assert (ROOT / script.replace("\\", "/")).is_file(), script
+
+
+PAPERS_THAT_NAME_MODULES = [ROOT / "ARCHITECTURE.md", *sorted((DOCS / "dev").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAPERS_THAT_NAME_MODULES, ids=name_of)
+def test_every_module_and_every_test_that_developers_are_told_of_is_there(path: Path) -> None:
+    """A name may be the end of a path: `cut/find.py`, `test_door.py`."""
+    folders = ("client", "scripts", "server", "tests")
+    there = ["/" + name_of(file) for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    for named in set(re.findall(r"[\w./]*\w\.py\b", path.read_text("utf-8"))):
+        assert any(each.endswith("/" + named) for each in there), named
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -13,7 +13,7 @@ from typing import Any
 from server.downloads.errors import DownloadFailed, Unreachable
 from server.downloads.record import check_kept
 from server.engines.qwen.load.imports import one_line
-from server.errors import EngineUnusable, ModelNotDownloaded
+from server.errors import EngineUnusable, ModelDamaged, ModelNotDownloaded
 from server.terminal.messages import t
 
 NEEDED = (
@@ -134,16 +134,10 @@ def _refuse_other_kinds(model: str, folder: Path) -> None:
 
 def _from_hub(model: str, announce: Callable[[str], None], models: Path) -> Path:
     """The model's files on this disk. The network is asked only when they are not whole: a voice stays what it was."""
-    from huggingface_hub import snapshot_download
-
     from server.downloads.hub import download_model, read_hub
 
-    try:
-        kept = Path(snapshot_download(model, local_files_only=True))
-        if not missing_files(kept):
-            return kept
-    except (OSError, ValueError):  # never downloaded, or not a hub name
-        pass
+    if cached := cached_snapshot(model):
+        return cached
     folder = downloaded_folder(model, models)
     if _is_kept(folder, announce):
         return folder
@@ -160,6 +154,17 @@ def _from_hub(model: str, announce: Callable[[str], None], models: Path) -> Path
     return folder
 
 
+def cached_snapshot(model: str) -> Path | None:
+    """The whole model in the cache of Hugging Face, in a folder that has the revision for its name; else None."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        kept = Path(snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError):  # never downloaded, or not a hub name
+        return None
+    return None if missing_files(kept) else kept
+
+
 def _is_kept(folder: Path, announce: Callable[[str], None]) -> bool:
     """Whether a whole model lies here, downloaded earlier or put here by hand.
 
@@ -172,7 +177,7 @@ def _is_kept(folder: Path, announce: Callable[[str], None]) -> bool:
             t("The model folder {folder} cannot be read ({reason}).", folder=str(folder), reason=one_line(error))
         ) from error
     if kept.damaged:
-        raise EngineUnusable(
+        raise ModelDamaged(
             t(
                 "In the model folder {folder} these are not the published files any more: {files}. Delete them, and "
                 "the next start downloads them again. A model of your own belongs into another folder: name it with "

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from client.cli import KNOWN_ERRORS
 from client.commands.run import run_script
-from client.errors import ExitCode
 from client.run.night import Invocation
 from client.run.options import RunOptions
 from client.settings import ClientSettings, load_client_settings
 from client.voice_server.local import died_sentence, local_server, wait_until_listening
 from server.places import PROJECT_ROOT
 from server.terminal.console import complain, prepare, say
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 
 SAMPLES = (("sample_ko.txt", "데모_한국어"), ("sample_en.md", "demo_english"))

@@ -21,24 +21,7 @@ server.script.errors.ScriptError and NameRefused stand beside these.
 
 from __future__ import annotations
 
-from enum import IntEnum
-
-
-class ExitCode(IntEnum):
-    """How `narrate` ends. Programs that call it rely on the numbers."""
-
-    OK = 0
-    ERROR = 1
-    """The command could not begin."""
-    USAGE = 2
-    PARTIAL = 3
-    """Some lines failed or are missing."""
-    SERVER = 4
-    KEY = 5
-    VOICE = 6
-    DISK = 7
-    INTERRUPTED = 130
-    """128 and the number of SIGINT, as shells have it."""
+from server.terminal.exit_codes import ExitCode
 
 
 class ClientError(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from client.errors import ExitCode, FolderBusy, ScriptReplaced
+from client.errors import FolderBusy, ScriptReplaced
 from client.project.choice import is_same_script
 from client.project.manifest import read_records
 from client.run import unfinished as runs
@@ -17,6 +17,7 @@ from client.run.options import RunOptions, given_language
 from server.script.lines import read_script
 from server.terminal.console import complain
 from server.terminal.console import say as say_line
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 from server.terminal.troubleshooting import with_entry
 

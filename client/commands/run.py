@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
-from client.errors import ClientError, ExitCode
-from client.run.log import RunLog
+from client.errors import ClientError
 from client.run.night import Invocation, run_night
 from client.run.options import RunOptions, given_language, need_key
 from client.run.patience import ServerDied
-from client.run.screen import LoggedReport, PlainReport, choose_report
 from client.settings import ClientSettings
 from server.script.lines import read_script
 from server.script.names import safe_project_name
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 
 
@@ -25,9 +23,7 @@ def run_script(
     script = read_script(options.script, given_language(options.language))
     safe_project_name(options.project_name)
     need_key(settings)
-    log = RunLog(settings.key)
-    report = LoggedReport(choose_report(options.as_json, sys.stdout.isatty()), PlainReport(log))
-    return asyncio.run(run_night(settings, options, invocation, script, report, log, server_died))
+    return asyncio.run(run_night(settings, options, invocation, script, server_died))
 
 
 def check_choices(options: RunOptions) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.commands import play
-from client.errors import ClientError, ExitCode, LineRefused
+from client.errors import ClientError, LineRefused
 from client.project import files
 from client.run.options import check_draft, given_language, need_key
 from client.run.patience import Patience, ServerDied, patiently, ready_server
@@ -21,6 +21,7 @@ from client.voice_server.api import Speech, VoiceServer
 from client.voice_server.transport import WatchedTransport
 from server.sentences.language import detect_language
 from server.terminal.console import say as say_line
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from client.errors import ExitCode
 from client.project.plan import wanted_lines
 from client.run.options import given_language
 from client.run.screen import duration
 from server.contract.http import MAX_TEXT_CHARS
 from server.script.lines import read_script
 from server.terminal.console import say as say_line
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 from server.text.pace import expected_seconds
 

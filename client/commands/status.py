@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from client.errors import ClientError, ExitCode
+from client.errors import ClientError
 from client.project.folder import ProjectFolder
 from client.project.manifest import MANIFEST, Manifest, ManifestSource, age_key, read_all_records, read_records
 from client.run.opening import existing_folder
@@ -13,6 +13,7 @@ from client.run.screen import duration
 from client.settings import ClientSettings
 from client.voice_server.api import Voice
 from server.terminal.console import say as say_line
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.errors import ClientError, DiskUnusable, ExitCode, ServerAway, ServerBusy
+from client.errors import ClientError, DiskUnusable, ServerAway, ServerBusy
 from client.project.folder import ProjectFolder
 from client.project.plan import Plan, wanted_lines
 from client.project.rebuild import source_sentence
@@ -29,12 +29,14 @@ from client.run.options import RunOptions, check_draft
 from client.run.patience import Patience, ServerDied, ready_server
 from client.run.preflight import check_folder
 from client.run.report import RunReport, Summary
+from client.run.screen import LoggedReport, PlainReport, choose_report
 from client.settings import ClientSettings
 from client.voice_server.api import Voice, VoiceServer
 from client.voice_server.transport import WatchedTransport
 from server.contract.http import Health
 from server.script.lines import Script
 from server.terminal.console import complain
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 from server.terminal.troubleshooting import with_entry
 
@@ -56,11 +58,11 @@ async def run_night(
     options: RunOptions,
     invocation: Invocation,
     script: Script,
-    report: RunReport,
-    log: RunLog,
     server_died: ServerDied,
 ) -> ExitCode:
-    """Raises ClientError when the run cannot begin."""
+    """From the first word with the server to the exit code. Raises ClientError when the run cannot begin."""
+    log = RunLog(settings.key)
+    report = LoggedReport(choose_report(options.as_json, sys.stdout.isatty()), PlainReport(log))
     stop = asyncio.Event()
     patience = Patience(
         report, options.wait_hours * 3600, stop, reached=invocation.server_was_there, server_died=server_died

@@ -27,7 +27,8 @@ from server.network import bound_socket, is_loopback, own_addresses
 from server.places import models_folder
 from server.settings import Loaded, Settings, load_settings, take_settings
 from server.takes.calibration import kept_takes
-from server.terminal.console import EXIT_ERROR, EXIT_OK, say
+from server.terminal.console import say
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import t
 from server.terminal.troubleshooting import with_entry
 from server.voices.clip import prepare_clip
@@ -89,16 +90,16 @@ def report(folder: Path, environ: Mapping[str, str]) -> int:
         loaded = load_settings(environ, folder)
     except SettingsError as error:
         say(str(Finding(Mark.BAD, with_entry(error))))
-        return EXIT_ERROR
+        return ExitCode.ERROR
     findings = judge(loaded, gather(loaded.settings, folder))
     for finding in findings:
         say(str(finding))
     bad = sum(finding.mark is Mark.BAD for finding in findings)
     if bad:
         say(t("To be put right before 'voice-server serve' can work: {count}, see [!!] above.", count=bad))
-        return EXIT_ERROR
+        return ExitCode.ERROR
     say(t("Nothing is wrong. 'voice-server serve' starts the server."))
-    return EXIT_OK
+    return ExitCode.OK
 
 
 def gather(settings: Settings, folder: Path) -> Machine:

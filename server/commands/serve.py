@@ -22,20 +22,10 @@ from server.http.logs import start_logging
 from server.http.slow_clients import KEEP_ALIVE_S, TimeoutProtocol
 from server.network import bound_socket
 from server.settings import Loaded, Settings, engine_settings, take_settings
-from server.terminal import console
 from server.terminal.console import complain, say
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import current_language, t
 from server.worker.supervisor import Supervisor
-
-# Exit codes of `serve`, for the service manager that may start it again.
-EXIT_SETTINGS = 40
-"""A setting is wrong: starting again would end the same way."""
-
-EXIT_UNUSABLE = 41
-"""The port is taken or the engine cannot work here, now: starting again later may help."""
-
-EXIT_BROKEN = 42
-"""The engine's process died again and again."""
 
 DRAIN_LIMIT_S = 60.0
 """Longest wait of a stop for the lines that are being spoken."""
@@ -45,21 +35,21 @@ LAST_ANSWERS_S = 10
 
 
 class CannotServe(SettingsError):
-    def __init__(self, sentence: str, exit_code: int) -> None:
+    def __init__(self, sentence: str, exit_code: ExitCode) -> None:
         super().__init__(sentence)
         self.exit_code = exit_code
 
 
 class PortTaken(CannotServe):
     def __init__(self, sentence: str) -> None:
-        super().__init__(sentence, EXIT_UNUSABLE)
+        super().__init__(sentence, ExitCode.UNUSABLE)
 
 
 class EngineBroken(CannotServe):
     """The engine's process died again and again."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(sentence, EXIT_BROKEN)
+        super().__init__(sentence, ExitCode.BROKEN)
 
 
 def draft_installed() -> bool:
@@ -71,7 +61,7 @@ def settings_must_hold() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        raise CannotServe(str(error), EXIT_SETTINGS) from error
+        raise CannotServe(str(error), ExitCode.SETTINGS) from error
 
 
 class DrainingServer(uvicorn.Server):
@@ -93,7 +83,7 @@ class DrainingServer(uvicorn.Server):
         ends with its standard input.
         """
         if self.asked_to_stop:
-            os._exit(console.EXIT_INTERRUPTED)
+            os._exit(ExitCode.INTERRUPTED)
         self.asked_to_stop = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -154,9 +144,9 @@ def run_server(loaded: Loaded, attached: bool = False) -> int:
         threading.Thread(target=stop_with_stdin, daemon=True).start()
     server.run(sockets=[sock])
     if ending:
-        raise EngineBroken(ending[0]) if supervisor.broken else CannotServe(ending[0], EXIT_UNUSABLE)
+        raise EngineBroken(ending[0]) if supervisor.broken else CannotServe(ending[0], ExitCode.UNUSABLE)
     say(t("The server has stopped."))
-    return 0
+    return ExitCode.OK
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -16,13 +16,9 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import reader_language, system_language, t, use_language
 from server.terminal.troubleshooting import with_entry
-
-EXIT_OK = 0
-EXIT_ERROR = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
 def prepare(argv: list[str]) -> None:
@@ -56,24 +52,24 @@ def run(build: Callable[[], typer.Typer], program: str, known: tuple[type[Except
         command: Any = typer.main.get_command(build())
         _translate_help(command)
         result = command.main(args=argv, prog_name=program, standalone_mode=False)
-        return result if isinstance(result, int) else EXIT_OK
+        return result if isinstance(result, int) else ExitCode.OK
     except TyperException as error:
         if not argv or _is_help(error):
             say(str(error))
-            return EXIT_USAGE
+            return ExitCode.USAGE
         complain(usage_sentence(error, program))
-        return EXIT_USAGE
+        return ExitCode.USAGE
     except (typer.Abort, KeyboardInterrupt):
         complain(t("Stopped."))
-        return EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     except known as error:
         if debug:
             traceback.print_exc()
         complain(with_entry(error))
-        return int(getattr(error, "exit_code", EXIT_ERROR))
+        return int(getattr(error, "exit_code", ExitCode.ERROR))
     except BrokenPipeError:  # the program that reads our output (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return EXIT_OK
+        return ExitCode.OK
     except Exception as error:  # an error in this program: one line, and the traceback only with --debug
         if debug:
             traceback.print_exc()
@@ -85,7 +81,7 @@ def run(build: Callable[[], typer.Typer], program: str, known: tuple[type[Except
                 error=error,
             )
         )
-        return EXIT_ERROR
+        return ExitCode.ERROR
 
 
 def _is_help(error: TyperException) -> bool:

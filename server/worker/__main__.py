@@ -21,9 +21,10 @@ from server.errors import EngineUnusable
 from server.takes.calibration import Calibration
 from server.takes.dummy import dummy_for
 from server.takes.take import TakeSettings, sound_fingerprint
+from server.terminal.exit_codes import ExitCode
 from server.terminal.messages import use_language
 from server.terminal.troubleshooting import with_entry
-from server.worker.exits import EXIT_ASKED, EXIT_UNUSABLE, PARENT, die_with_parent, end_process
+from server.worker.exits import PARENT, die_with_parent, end_process
 from server.worker.frames import PipeClosed, read_frame, write_frame
 from server.worker.lines import LineSessions
 
@@ -49,7 +50,7 @@ def main() -> None:
         engine = open_engine(engine_settings, tell_step)
     except EngineUnusable as error:
         write_frame(replies, {"is": "unusable", "sentence": with_entry(error)})
-        end_process(EXIT_UNUSABLE)
+        end_process(ExitCode.UNUSABLE)
     keep_in = engine_settings.prompt_dir
     # Draft takes cost nothing to make again.
     calibration = Calibration(engine, Path(keep_in) if keep_in and not engine.facts.draft else None, tell_step)
@@ -85,7 +86,7 @@ def _read_requests(requests: IO[bytes], inbox: queue.Queue[dict[str, Any]], canc
         try:
             header, _ = read_frame(requests)
         except PipeClosed:
-            end_process(EXIT_ASKED)  # the parent has gone: stop at once, in the middle of a sentence if need be
+            end_process(ExitCode.OK)  # the parent has gone: stop at once, in the middle of a sentence if need be
         if header["do"] == "cancel":
             cancelled.add(header["id"])
         else:
@@ -96,4 +97,4 @@ if __name__ == "__main__":
     try:
         main()
     except PipeClosed:
-        os._exit(EXIT_ASKED)
+        os._exit(ExitCode.OK)

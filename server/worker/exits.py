@@ -13,7 +13,9 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+from server.terminal.exit_codes import ExitCode
 
 log = logging.getLogger("server.orphans")
 
@@ -33,7 +35,7 @@ def die_with_parent(parent: int) -> None:
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before the signal was asked for
-        os._exit(0)
+        os._exit(ExitCode.OK)
 
 
 class _BasicLimits(ctypes.Structure):
@@ -90,16 +92,7 @@ def kill_with_us(process: subprocess.Popen[bytes]) -> Any:
     return job
 
 
-EXIT_ASKED = 0
-
-EXIT_UNUSABLE = 40
-"""A setting or this machine is wrong: a new worker would fail the same way."""
-
-EXIT_ENGINE_BROKEN = 42
-"""The engine cannot be used again in this process; a new one can."""
-
-
-def end_process(code: int) -> Any:
+def end_process(code: ExitCode) -> NoReturn:
     """Not sys.exit: tearing down CUDA can hang, and there is nothing to save."""
     sys.stderr.flush()
     os._exit(code)

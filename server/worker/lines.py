@@ -17,7 +17,8 @@ from server.errors import NarratorError, TakeFailed
 from server.takes.calibration import Calibration
 from server.takes.line import PreparedLine, line_from_json
 from server.takes.take import LineTakes, Take, TakeSettings
-from server.worker.exits import EXIT_ASKED, EXIT_ENGINE_BROKEN, end_process
+from server.terminal.exit_codes import ExitCode
+from server.worker.exits import end_process
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class LineSessions:
         except Exception as error:  # whatever breaks inside an engine, the lines get their answers
             traceback.print_exc()
             if is_beyond_use(error):
-                end_process(EXIT_ENGINE_BROKEN)
+                end_process(ExitCode.BROKEN)
             for number in list(self._open):
                 self._fail(number)
 
@@ -123,7 +124,7 @@ class LineSessions:
             return None
         if header["do"] == "stop":
             self.engine.close()
-            end_process(EXIT_ASKED)
+            end_process(ExitCode.OK)
         if header["id"] in self.cancelled:
             self.reply({"is": "cancelled", "id": header["id"]}, b"")
             return None
@@ -141,7 +142,7 @@ class LineSessions:
         except Exception as error:  # calibration uses the engine: whatever breaks there, this line is answered
             traceback.print_exc()
             if is_beyond_use(error):
-                end_process(EXIT_ENGINE_BROKEN)
+                end_process(ExitCode.BROKEN)
             self._fail(arrived.number)
             return
         self._open[arrived.number] = OpenLine(takes, time.perf_counter())

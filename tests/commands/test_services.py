@@ -25,8 +25,8 @@ import pytest
 from conftest import need_program
 from servers import KEY, free_port, running_server, worker_pids
 
-from server.commands.serve import DRAIN_LIMIT_S, EXIT_BROKEN, EXIT_SETTINGS, EXIT_UNUSABLE, LAST_ANSWERS_S
-from server.terminal import console
+from server.commands.serve import DRAIN_LIMIT_S, LAST_ANSWERS_S
+from server.terminal.exit_codes import ExitCode
 from server.worker.timing import Timing
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -146,9 +146,8 @@ def unit(folder: PurePosixPath, program: PurePosixPath) -> str:
 
 def test_a_wrong_setting_is_not_tried_again_and_all_other_ends_are() -> None:
     lines = unit(PurePosixPath("/srv/n"), PurePosixPath("/srv/n/.venv/bin/voice-server")).splitlines()
-    assert f"RestartPreventExitStatus={console.EXIT_USAGE} {EXIT_SETTINGS}" in lines
+    assert f"RestartPreventExitStatus={ExitCode.USAGE} {ExitCode.SETTINGS}" in lines
     assert "Restart=on-failure" in lines
-    assert not {EXIT_UNUSABLE, EXIT_BROKEN, console.EXIT_ERROR} & {console.EXIT_USAGE, EXIT_SETTINGS}
     assert f"TimeoutStopSec={90}" in lines
     assert DRAIN_LIMIT_S + LAST_ANSWERS_S + 2 * Timing().stop_patience_s < 90, (
         "the server ends by itself before it is killed"
@@ -235,7 +234,7 @@ def test_a_second_signal_ends_at_once_and_leaves_no_worker(tmp_path: Path) -> No
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGCONT)
             started = time.monotonic()
-            assert server.process.wait(20) == console.EXIT_INTERRUPTED
+            assert server.process.wait(20) == ExitCode.INTERRUPTED
             assert time.monotonic() - started < 3
         assert not psutil.wait_procs(workers, timeout=5)[1]
 
@@ -262,7 +261,7 @@ def ends_with(tmp_path: Path, **settings: str) -> int:
     ],
 )
 def test_a_wrong_setting_has_its_own_exit_code(tmp_path: Path, settings: dict[str, str]) -> None:
-    assert ends_with(tmp_path, **settings) == EXIT_SETTINGS
+    assert ends_with(tmp_path, **settings) == ExitCode.SETTINGS
 
 
 def test_the_log_tells_of_a_stop_by_no_fault(tmp_path: Path) -> None:
@@ -276,10 +275,11 @@ def test_the_log_tells_of_a_stop_by_no_fault(tmp_path: Path) -> None:
 def test_an_engine_that_dies_again_and_again_ends_the_server_with_its_own_code(tmp_path: Path) -> None:
     program = """
 import functools, sys
-import server.__main__ as main, server.commands.serve as serve, server.worker.deaths as deaths
-from server.worker.supervisor import Supervisor
-deaths.RESTART_DELAYS_S = (0.0,)
-serve.Supervisor = functools.partial(Supervisor, command=(sys.executable, "-c", "raise SystemExit(42)"))
+from server import __main__ as main
+from server.commands import serve
+from server.worker.timing import Timing
+dies = {"command": (sys.executable, "-c", "raise SystemExit(42)"), "timing": Timing(restart_delays_s=(0.0,))}
+serve.Supervisor = functools.partial(serve.Supervisor, **dies)
 sys.argv[1:] = ["serve"]
 main.main()
 """
@@ -291,7 +291,7 @@ main.main()
         text=True,
         timeout=60,
     )
-    assert ended.returncode == EXIT_BROKEN == 42
+    assert ended.returncode == ExitCode.BROKEN == 42
     assert "without speaking a line" in ended.stderr and "Traceback" not in ended.stderr
 
 

@@ -15,9 +15,9 @@ from kept import KEPT
 from pydantic.fields import FieldInfo
 
 from client import cli
-from client.errors import ExitCode
 from client.run.options import RunOptions
 from client.run.unfinished import file_of, remember, unfinished_run
+from server.terminal.exit_codes import ExitCode
 
 NO_PART_OF_THE_RUN = {
     "key": "a secret: it goes into the settings and never into a file",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from client.project.manifest import LineRecord
 from client.voice_server.api import Voice
-from server.contract.http import MAX_SEED
 from server.script.lines import Script
 from server.script.names import line_file_names
+from server.text.seed import seed_from
 
 
 @dataclass(frozen=True)
@@ -135,5 +134,4 @@ def line_seed(text: str, language: str, attempt: int, occurrence: int = 0) -> in
     occurrence: how often the sentence stands before this line; each repetition is another take.
     """
     words = f"{language}\0{text}\0{attempt}" + (f"\0{occurrence}" if occurrence else "")
-    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:4]) % (MAX_SEED + 1)
+    return seed_from(words)

@@ -12,6 +12,9 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.float32]
 """Mono, in [-1, 1], shape (samples,)."""
 
+SILENT_PEAK = 1e-3
+"""-60 dBFS: a recording whose loudest sample lies below holds nothing to hear."""
+
 
 @dataclass(frozen=True)
 class Audio:

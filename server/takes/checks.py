@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from server.audio.samples import Audio
+from server.audio.samples import SILENT_PEAK, Audio
 from server.text.length import spoken_weight
 
-SILENT_PEAK = 1e-3
-"""-60 dBFS"""
 MIN_S_PER_UNIT = 0.04
 """Fastest speech there is: 25 syllables a second, three times a fast reader's."""
 MAX_S_PER_UNIT = 1.2

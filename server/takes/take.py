@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from server.audio.samples import Audio
 from server.contract.codes import ErrorCode
-from server.contract.http import MAX_SEED
 from server.cut.dummy_takes import DummyTakes
 from server.cut.find import find_cut
 from server.cut.result import Cut
@@ -26,6 +25,7 @@ from server.takes.dummy import Dummy, join
 from server.takes.early_stop import STOPPED_CONFIDENCE as STOPPED_CONFIDENCE
 from server.takes.early_stop import detector_for
 from server.takes.line import PreparedLine
+from server.text.seed import seed_from
 
 CUT_VERSION = 2
 """Part of the fingerprint: raised when a change of the cut, or of what follows it, changes how a line sounds."""
@@ -71,8 +71,7 @@ def retake_seed(seed: int, attempt: int) -> int:
     """The seed of the attempt-th take (0 is the request's own): far apart, and the same every time."""
     if attempt == 0:
         return seed
-    digest = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
-    return int.from_bytes(digest[:4]) % (MAX_SEED + 1)
+    return seed_from(f"{seed}/{attempt}")
 
 
 def stopped_early(cut: Cut) -> bool:

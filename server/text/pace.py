@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 from server.text.languages import language_code
+from server.text.length import spoken_weight
 
 NARRATION_PACE = 0.8
 """Of the pace of fluent reading: narrators speak slower; with pauses it gives 150 to 160 English words a minute."""
@@ -31,32 +32,12 @@ SYLLABLES_PER_SECOND = {
     "it": 6.99,
 }
 
-_SYLLABLES_PER_DIGIT = {
-    "ko": 1.5,
-    "en": 1.7,
-    "ja": 2.2,
-    "zh": 1.4,
-    "de": 2.3,
-    "fr": 1.8,
-    "ru": 2.8,
-    "pt": 2.3,
-    "es": 2.4,
-    "it": 2.4,
-}
-"""On the average of years, prices and single digits, with the words for tens and hundreds."""
-
 EDGE_S = 0.2
 """Seconds of silence that a recording has in front and behind."""
 COMMA_S = 0.2
 STOP_S = 0.4
 """Seconds of pause at a stop mark or ellipsis within the text; the last one is the recording's end."""
 
-_MORAE_PER_KANJI = 1.9
-_SMALL_KANA = frozenset("ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ")
-_VOWELS = "aeiouyàáâãäåæèéêëìíîïòóôõöøœùúûüýÿаеёиоуыэюя"
-_VOWEL_GROUP = re.compile(f"[{_VOWELS}]+")
-_RUSSIAN_VOWEL = re.compile("[аеёиоуыэюя]")
-_MUTE_ENDING = {"en": re.compile(r"[^aeioul]e[sd]?$"), "fr": re.compile(r"[^aeiou](?:e|es|ent)$")}
 _PAUSE = re.compile(r"[,;:、，；：]|\s[—–-]\s")
 _LAST_MARKS = " .?!…。？！\"'”’」』)~"
 _STOP = re.compile(r"(?:[.?!…。？！]+)(?=[\s\"'”’」』)]|[^\x00-\x7f]|$)")
@@ -67,33 +48,4 @@ def expected_seconds(text: str, language: str) -> float:
     code = language_code(language)
     text = unicodedata.normalize("NFC", text).strip()
     pauses = COMMA_S * len(_PAUSE.findall(text)) + STOP_S * len(_STOP.findall(text.rstrip(_LAST_MARKS)))
-    return EDGE_S + syllables(text, code) / (NARRATION_PACE * SYLLABLES_PER_SECOND[code]) + pauses
-
-
-def syllables(text: str, code: str) -> float:
-    """About how many syllables (Japanese: morae) the text has when it is read out."""
-    east = sum(_east_asian(character, code) for character in text)
-    digits = sum(character.isdecimal() for character in text) * _SYLLABLES_PER_DIGIT[code]
-    words = re.findall(rf"[a-z{_VOWELS}а-яçñß]+", text.casefold())
-    acronyms = re.findall(r"\b[A-Z]{2,5}\b", text)
-    return east + digits + sum(_word(word, code) for word in words) + sum(len(a) - 1 for a in acronyms)
-
-
-def _east_asian(character: str, code: str) -> float:
-    if "가" <= character <= "힣":
-        return 1.0
-    if "ㄱ" <= character <= "ㆎ":
-        return 0.5  # ㅋㅋㅋ
-    if "ぁ" <= character <= "ヺ" or character == "ー":
-        return 0.0 if character in _SMALL_KANA else 1.0
-    if "㐀" <= character <= "鿿" or "\U00020000" <= character <= "\U0003ffff" or character == "々":
-        return _MORAE_PER_KANJI if code == "ja" else 1.0
-    return 0.0
-
-
-def _word(word: str, code: str) -> int:
-    if code == "ru":
-        return len(_RUSSIAN_VOWEL.findall(word))  # a lone consonant (в, к, с) leans on its neighbour
-    groups = len(_VOWEL_GROUP.findall(word))
-    ending = _MUTE_ENDING.get(code)
-    return max(1, groups - (ending is not None and ending.search(word) is not None))
+    return EDGE_S + spoken_weight(text, code) / (NARRATION_PACE * SYLLABLES_PER_SECOND[code]) + pauses

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from server.audio.samples import Audio, silence
+from server.audio.samples import SILENT_PEAK, Audio, silence
 from server.errors import EngineUnusable
 from server.terminal.messages import t
 
@@ -17,9 +17,6 @@ TAIL_SECONDS = 0.5
 """Silence after the clip: without it the first sentence finishes the clip's last sound (faster-qwen3-tts PR 9)."""
 
 MIN_CLIP_S, MAX_CLIP_S = 1.0, 30.0
-
-SILENT_PEAK = 1e-3
-"""-60 dBFS"""
 
 
 def prepare_clip(path: str) -> Audio:

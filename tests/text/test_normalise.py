@@ -8,7 +8,6 @@ from server.contract.codes import ErrorCode
 from server.contract.http import MAX_TEXT_CHARS
 from server.errors import TextRefused
 from server.text.languages import LANGUAGES
-from server.text.length import spoken_weight
 from server.text.normalise import normalise
 
 
@@ -115,44 +114,3 @@ def test_normalising_twice_is_normalising_once_and_only_refuses(text: str, langu
     assert once == once.strip()
     assert "。。" not in once
     assert "  " not in once
-
-
-@given(text=st.text(max_size=60), language=st.sampled_from(sorted(LANGUAGES)))
-def test_the_weight_of_any_text_is_a_number_not_below_zero(text: str, language: str) -> None:
-    assert 0 <= spoken_weight(text, language) < 4 * len(text) + 4
-
-
-@pytest.mark.parametrize(
-    ("language", "text", "syllables"),
-    [
-        ("ko", "그리고 잠시 쉬어가겠습니다.", 12),
-        ("Korean", "네...", 1),
-        ("ja", "きょうは、しゃしん。", 6),
-        ("zh", "现在我们去歇歇脚。", 8),
-        ("en", "And now we rest.", 4),
-        ("en", "The FBI came home.", 6),
-        ("de", "Und nun verweilen wir kurz am Leuchtturm.", 10),
-        ("fr", "Et maintenant", 4),
-        ("ru", "А теперь мы передохнём у старого маяка.", 15),
-        ("es", "María está en el país.", 9),
-        ("it", "Perché no?", 3),
-        ("pt", "E agora", 4),
-        ("ko", "♪ — ~", 0),
-    ],
-)
-def test_words_weigh_their_syllables(language: str, text: str, syllables: float) -> None:
-    assert spoken_weight(text, language) == pytest.approx(syllables)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_digits_weigh_about_as_much_as_they_take_to_read(language: str) -> None:
-    assert 5 <= spoken_weight("2024", language) <= 10
-    assert spoken_weight("12.5", language) > spoken_weight("125", language)
-
-
-def test_latin_letters_inside_korean_count() -> None:
-    assert spoken_weight("AI가 YouTube에", "ko") == pytest.approx(2 + 1 + 2 + 1)
-
-
-def test_the_weight_does_not_depend_on_how_a_letter_is_composed() -> None:
-    assert spoken_weight("가각 e\u0301te\u0301", "ko") == spoken_weight("\u1100\u1161각 été", "ko")

@@ -7,7 +7,7 @@ import pytest
 from server.engines import EngineSettings
 from server.engines.draft.engine import open_draft
 from server.text.languages import LANGUAGES
-from server.text.pace import expected_seconds, syllables
+from server.text.pace import expected_seconds
 
 SENTENCES = {
     "Korean": "오늘은 작은 마을의 오래된 빵집을 찾아가 보겠습니다.",
@@ -31,22 +31,6 @@ def test_the_estimate_is_near_draft_speech(language: str) -> None:
     finally:
         engine.close()
     assert 0.6 < expected_seconds(SENTENCES[language], language) / spoken < 1.6
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "count"),
-    [
-        ("안녕하세요", "ko", 5),
-        ("welcome home", "en", 3),
-        ("きょうは", "ja", 3),
-        ("你好", "zh", 2),
-        ("в Москве", "ru", 2),
-        ("panadería", "es", 4),
-        ("AI", "en", 2),
-    ],
-)
-def test_syllables_are_counted_as_spoken(text: str, code: str, count: float) -> None:
-    assert syllables(text, code) == count
 
 
 def test_more_text_takes_longer_and_a_pause_takes_time() -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from server.audio.samples import Audio, Samples
+from server.audio.samples import SILENT_PEAK, Audio, Samples
 from server.contract.codes import ErrorCode
 from server.engines import Announce, EngineFacts, EngineSettings
 from server.engines.qwen.frame_cap import frame_cap
@@ -35,8 +35,6 @@ from server.voices.prompt import PromptShape, VoicePrompt, fingerprint, keep_or_
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 IN_FLIGHT = 2
 """One line being spoken and the next already here; more only wait."""
-SILENT_PEAK = 1e-3
-"""-60 dBFS"""
 SAMPLING: dict[str, bool | int | float] = {
     "do_sample": True,
     "temperature": 0.9,

@@ -2,9 +2,9 @@
 
     .venv/bin/python scripts/bench/bench_job.py [--lines 200]
 
-The overhead model has the real depth and a tiny width, with random weights: it babbles, so takes are of random but
-repeatable lengths. Both arms speak the same lines with the same seeds and judge, cut and retake them in the same way:
-first the worker's part alone in this process, then `narrate run` against `voice-server` on loopback. Loopback only.
+The overhead model has the real depth, a tiny width and random weights: it babbles, and its takes have random but
+repeatable lengths. Both arms speak the same lines with the same seeds, and judge, cut and retake them in the same way:
+first the worker's LineSessions alone in this process, then `narrate run` against `voice-server`. Loopback only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_TAKES = "2"
 
 
 class Done(BaseException):
-    """Nothing is left in the inbox."""
+    """The inbox is empty."""
 
 
 class Inbox(queue.Queue[dict[str, Any]]):
@@ -64,8 +64,8 @@ def reference(folder: Path) -> Path:
     return folder / "reference.wav"
 
 
-def desk_alone(settings: EngineSettings, script: str) -> tuple[float, int]:
-    """Seconds for all lines, and how many were answered with audio."""
+def sessions_alone(settings: EngineSettings, script: str) -> tuple[float, int]:
+    """Seconds for all lines, and the number of lines that were answered with audio."""
     engine = open_engine(settings, lambda step: None)
     takes = TakeSettings(max_takes=int(MAX_TAKES))
     calibration = Calibration(engine, None)
@@ -85,6 +85,7 @@ def desk_alone(settings: EngineSettings, script: str) -> tuple[float, int]:
 
 
 def through_server(folder: Path, settings: EngineSettings, script: str) -> tuple[float, int]:
+    """Seconds of `narrate run`, and the number of WAV files that it wrote."""
     file = folder / "script.txt"
     file.write_text(script, "utf-8")
     ours = {
@@ -100,14 +101,14 @@ def through_server(folder: Path, settings: EngineSettings, script: str) -> tuple
         words = [sys.executable, "-m", "client", "run", str(file), "--project", "job", "--language", "ko"]
         ours = {"NARRATE_SERVER": server.address, "NARRATE_KEY": server.key, "NARRATE_OUTPUT": str(folder / "output")}
         environment = {**os.environ, **ours}
-        # Once for one line: the server has loaded its model before the clock starts.
+        # A first run of one line: the server has then loaded its model before the clock starts.
         first = folder / "first.txt"
         first.write_text("처음입니다.", "utf-8")
         subprocess.run([*words[:4], str(first), *words[5:]], env=environment, stdout=subprocess.DEVNULL, check=False)
         started = time.perf_counter()
         subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=False)
         seconds = time.perf_counter() - started
-    # The newest folder is the job's: the first one holds the single line before it.
+    # The newest folder is the job's; an older one holds the single line.
     newest = max((folder / "output").glob("*/project.json"), key=lambda file: file.stat().st_mtime)
     return seconds, len(list(newest.parent.glob("*.wav")))
 
@@ -117,7 +118,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=200)
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # The builder of the random model lives with the tests that need it.
+    # tests/support has the builder of the random model.
     sys.path.insert(0, str(ROOT / "tests" / "support"))
     import torch
     from loops import build_deep
@@ -134,7 +135,7 @@ def main() -> int:
             device="cpu",
             prompt_dir=str(folder / "voices"),
         )
-        alone_s, alone = desk_alone(settings, script)
+        alone_s, alone = sessions_alone(settings, script)
         print(f"engine, checks and cut alone: {alone_s:.1f} s, {alone} of {args.lines} lines spoken")
         server_s, served = through_server(folder, settings, script)
         print(f"through server and client:    {server_s:.1f} s, {served} lines spoken")

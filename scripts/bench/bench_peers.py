@@ -1,9 +1,9 @@
-"""The peers that bench_engine.py sets our loop beside: faster-qwen3-tts and faster-qwen3-tts-batch.
+"""The peers of our loop in bench_engine.py: faster-qwen3-tts and faster-qwen3-tts-batch.
 
-Knows no clock and no table. Both packages load a model from a folder; here their objects are built around the one that
-is there already, so that every arm reads the same weights. They need CUDA. The eager shim runs the same code on a CPU
-with each graph replaced by the steps it was captured from: it shows what their algorithm costs, not what their graphs
-save.
+Knows no clock and no table. Both packages load a model from a folder; here their objects are built around the model
+that is loaded already, so that every arm reads the same weights. Both need CUDA. The eager shim runs the same code on a
+CPU with each graph replaced by the steps it was captured from: it shows the cost of their algorithm, not what their
+graphs save.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PACKAGES = {"faster": "faster-qwen3-tts", "faster-batch": "faster-qwen3-tts-batc
 # Newer ones need transformers 5, which qwen-tts 0.1.1 does not work with.
 INSTALL = 'pip install --no-deps "faster-qwen3-tts<0.4"'
 PACKAGE_LENGTH = 2048
-"""Columns of the packages' static keys and values, prompt and speech together: what they take unless told otherwise."""
+"""The packages' default: columns of their static keys and values, prompt and speech together"""
 
 
 @dataclass
@@ -30,21 +30,21 @@ class Peer:
     label: str
     rows: int
     predictor: Any
-    """its code predictor's graph: `run` makes the other fifteen codes of a frame, for the whole batch"""
+    """its code predictor's graph: `run` draws codes 1 to 15 of a frame, for the whole batch"""
     talker: Any
-    """its talker's graph: `run` makes one step of the whole batch"""
+    """its talker's graph: `run` steps the whole batch by one frame"""
     generate: Callable[[str, int], tuple[list[Any], int]]
-    """a text and a number of frames to one take per row, and their sample rate"""
+    """takes a text and a number of frames; returns a take for each row, and the sample rate"""
     on_card: bool
 
     def speak(self, text: str, frames: int) -> tuple[list[Any], int]:
-        """This text in every row, each take of exactly so many frames."""
+        """Speaks this text in every row, each take of exactly so many frames; returns the takes and the sample rate."""
         with nullcontext() if self.on_card else no_card():
             return self.generate(text, frames)
 
 
 def why_not(kind: str, device: str, eager_shim: bool) -> str | None:
-    """Why this peer has no arm, for people; None where it may have one."""
+    """Why this peer cannot run here, as a phrase for the table's reader; None where it can be tried."""
     if not device.startswith("cuda") and not eager_shim:
         return f"n/a on {device} (it needs CUDA; --eager-shim runs its algorithm without graphs)"
     wanted = ["faster_qwen3_tts"] + (["faster_qwen3_tts_batch"] if kind == "faster-batch" else [])
@@ -54,12 +54,12 @@ def why_not(kind: str, device: str, eager_shim: bool) -> str | None:
 
 
 def open_peer(kind: str, stock: Any, rows: int, length: int) -> Peer | str:
-    """The peer on the model of this QwenEngine, its graphs captured, or why it does not run here."""
+    """The peer on the model of this QwenEngine, with its graphs captured; or a phrase why it does not run here."""
     try:
-        with redirect_stdout(io.StringIO()):  # they print each step of a capture
+        with redirect_stdout(io.StringIO()):  # the packages print each step of a capture
             peer = faster(stock, length) if kind == "faster" else faster_batch(stock, rows, length)
         peer.speak("Hello.", 2)
-    # What a version does that is made for another transformers, and what a capture that fails raises.
+    # Errors of a version for another transformers, and of a capture that fails.
     except (ImportError, AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         return f"n/a (it does not run here: {type(error).__name__}: {reason}; known to fit: {INSTALL})"
@@ -67,7 +67,7 @@ def open_peer(kind: str, stock: Any, rows: int, length: int) -> Peer | str:
 
 
 def faster(stock: Any, length: int) -> Peer:
-    """faster-qwen3-tts, which speaks one line at a time."""
+    """faster-qwen3-tts, which speaks one line at a time. length: columns of its keys and values."""
     with where_it_runs(stock):
         package = faster_object(stock, length)
         package.warmup(prefill_len=length // 2)
@@ -91,21 +91,21 @@ def faster(stock: Any, length: int) -> Peer:
 def faster_batch(stock: Any, rows: int, length: int) -> Peer:
     """faster-qwen3-tts-batch: batches that wait for their longest row, as its own README advises.
 
-    It offers no prompt that is made already, only clips, and it decodes takes without the reference in front of them.
-    The first is mended where it asks faster-qwen3-tts for a prompt, the second is left as it is.
+    The package takes clips and no ready voice clone prompt: `prepared` below hands it the prompt. It decodes takes
+    without the reference in front of them, which is left as it is.
     """
     from faster_qwen3_tts_batch import BatchedFasterQwen3TTS
     from faster_qwen3_tts_batch.batched_predictor_graph import BatchedPredictorGraph
 
     with where_it_runs(stock):
         package: Any = BatchedFasterQwen3TTS(faster_object(stock, length), max_batch_size=rows, max_seq_len=length)
-        # Its own has the talker's number format, and fixed sampling.
+        # The package's own graph has the talker's number format, and fixed sampling.
         package.batched_predictor_graph = predictor_graph(BatchedPredictorGraph, stock, max_batch_size=rows)
         prepare = package.base._prepare_generation
 
         def prepared(**asked: Any) -> Any:
             *same, prompt, mask, trailing, pad, codes = prepare(**asked | {"voice_clone_prompt": stock.voice})
-            # A code predictor in float32 makes the prompt float32 too; the package wants one format throughout.
+            # A code predictor in float32 makes the talker's input float32 too; the package needs one format throughout.
             return *same, prompt.to(pad.dtype), mask, trailing.to(pad.dtype), pad, codes
 
         package.base._prepare_generation = prepared
@@ -128,7 +128,7 @@ def faster_batch(stock: Any, rows: int, length: int) -> Peer:
 
 
 def faster_object(stock: Any, length: int) -> Any:
-    """A FasterQwen3TTS around the model, as its from_pretrained builds it around the one that it loads."""
+    """A FasterQwen3TTS around this model, built as the package's from_pretrained does."""
     from faster_qwen3_tts import FasterQwen3TTS
     from faster_qwen3_tts.predictor_graph import PredictorGraph
     from faster_qwen3_tts.talker_graph import TalkerGraph
@@ -141,7 +141,7 @@ def faster_object(stock: Any, length: int) -> Any:
 
 
 def predictor_graph(kind: Any, stock: Any, **more: Any) -> Any:
-    """In the code predictor's own number format, which need not be the talker's, and with the engine's sampling."""
+    """The package's graph in the code predictor's own number format, and with the engine's sampling."""
     talker, sampling = stock.model.model.talker, stock.sampling
     predictor = talker.code_predictor
     return kind(
@@ -159,10 +159,10 @@ def predictor_graph(kind: Any, stock: Any, **more: Any) -> Any:
 
 
 def forced(stock: Any, frames: int) -> dict[str, Any]:
-    """What both packages' generate takes beside the text: exactly so many frames, and the talker's sampling.
+    """Arguments of both packages' generate: exactly so many frames, and the talker's sampling.
 
-    Unlike stock they make a frame of the last token too. Forcing is not free for faster-qwen3-tts: it then forbids the
-    end of speech by a list of indices at every frame, which on a card is a small copy that it otherwise makes twice.
+    Unlike stock, both make a frame of the last token too. Forcing costs faster-qwen3-tts time: it then forbids the end
+    of speech by a list of indices at every frame, which on a card is a small copy that otherwise happens only twice.
     """
     names = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
     return {name: stock.sampling[name] for name in names} | {"min_new_tokens": frames, "max_new_tokens": frames}
@@ -184,7 +184,7 @@ def where_it_runs(stock: Any) -> Any:
 
 
 class Idle:
-    """A stream, a device, a graph: whatever the packages ask torch.cuda for, doing nothing."""
+    """Stands for a stream, a device or a graph of torch.cuda, and does nothing."""
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         pass
@@ -201,7 +201,7 @@ class Idle:
 
 @contextmanager
 def no_card() -> Iterator[None]:
-    """torch.cuda as far as the packages use it, on a machine without."""
+    """The part of torch.cuda that the packages use, on a machine without a card."""
     import torch
 
     with patch.multiple(
@@ -227,7 +227,7 @@ class EagerGraph:
 
 
 def replay_eagerly(stock: Any, predictor: Any, talker: Any) -> None:
-    """Without a card nothing was captured: a replay runs the steps themselves."""
+    """Makes a replay run the steps themselves, where no card has captured them."""
     if not is_on_card(stock):
         predictor.graph = EagerGraph(predictor._full_loop)
         talker.graph = EagerGraph(talker._decode_step)

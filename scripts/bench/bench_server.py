@@ -1,9 +1,9 @@
-"""What the server itself costs: the real parent, pipe and HTTP around an engine that costs nothing.
+"""The cost of the server itself: the real parent, pipe and HTTP around a worker that answers at once.
 
     .venv/bin/python scripts/bench/bench_server.py [--requests 1000]
 
 Loopback only, bounded. Prints requests per second and p99 at 1, 8 and 64 callers, the p99 of /readyz while the server
-is busy, the parent's memory, and the time from its start to its first answer.
+is busy, the parent's memory, and the time from the parent's start to the first ready answer.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def percentile(seconds: list[float], share: float) -> float:
 async def load(port: int, callers: int, requests: int) -> tuple[float, float, float]:
     """Requests a second, p50 and p99 in ms.
 
-    Bare sockets, one for each caller: with 64 of them httpx's pool takes six times the server's own processor time.
+    Bare sockets, one for each caller: with 64 callers, httpx's pool takes six times the server's own processor time.
     """
     seconds: list[float] = []
     left = iter(range(requests))

@@ -166,7 +166,7 @@ def hear(recording: Recording) -> Heard:
     while frames * FRAME_S < recording.seconds:
         so_far = Audio(recording.samples[: round(frames * FRAME_S * recording.sample_rate)], recording.sample_rate)
         started = time.process_time()
-        enough = ear.enough(so_far)
+        enough = ear.is_met(so_far)
         cpu += time.process_time() - started
         questions += 1
         if enough:
@@ -227,7 +227,7 @@ def ends_where_it_is_told() -> Iterator[None]:
     from unittest.mock import patch
 
     with (
-        patch("server.engines.qwen.loop.engine.flaw_of", lambda _row, _cap: None),
+        patch("server.engines.qwen.loop.engine.flaw_of", lambda _row: None),
         patch("server.engines.qwen.loop.engine.checked", lambda samples, _cap, _codec: Audio(samples, RATE)),
     ):
         yield
@@ -239,11 +239,11 @@ def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[
     settings = TakeSettings(language=recordings[0].language, early_stop=stop)
     lines = [LineTakes(prepare_line(r.text, r.language, n), settings, Known(r.takes)) for n, r in enumerate(recordings)]
     waiting = list(range(len(recordings)))
-    prompt_of, delivered = type(engine).prompt, []
+    input_of, delivered = type(engine).row_input, []
 
-    def prompt(number: int, row: TakeRequest) -> Any:
-        made = prompt_of(engine, number, row)
-        return replace(made, cap=lengths[number] + 1, shortest=lengths[number] + 1)
+    def row_input(number: int, row: TakeRequest) -> Any:
+        made = input_of(engine, number, row)
+        return replace(made, cap=lengths[number] + 1, min_frames=lengths[number] + 1)
 
     def more(free: int) -> list[tuple[int, TakeRequest]]:
         taken, waiting[:] = waiting[:free], waiting[free:]
@@ -256,12 +256,12 @@ def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[
         delivered.append((number, take))
 
     before, decoded = replace(engine.loop.counters), engine.codec.counters.frames_given
-    engine.prompt = prompt
+    engine.row_input = row_input
     started, cpu = time.perf_counter(), time.process_time()
     with hearing_recordings(engine, recordings), ends_where_it_is_told():
         engine.speak_rows(more, deliver, lambda _number: False)
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    del engine.prompt
+    del engine.row_input
     assert len(delivered) == len(recordings)
     decoded = engine.codec.counters.frames_given - decoded
     assert stop or decoded == sum(lengths), "each frame of a line that is spoken in full is decoded"
@@ -288,7 +288,7 @@ class Known:
 
 
 def time_saved(asked: argparse.Namespace, recordings: list[Recording]) -> None:
-    import bench_engine
+    import bench_models
     import torch
 
     from server.engines.qwen.load.imports import import_qwen_tts
@@ -299,11 +299,11 @@ def time_saved(asked: argparse.Namespace, recordings: list[Recording]) -> None:
     torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as scratch:
         if asked.model == "overhead":
-            model = bench_engine.overhead_model(Path(scratch))
+            model = bench_models.overhead_model(Path(scratch))
         else:
-            model = bench_engine.published_size(asked.model, Path(scratch), "cpu", torch.float32)
+            model = bench_models.published_size(asked.model, Path(scratch), "cpu", torch.float32)
         model.model.config.talker_config.codec_language_id.setdefault("korean", 2064)
-        engine = with_loop(bench_engine.stock_engine(model, 125), lambda phrase: print(phrase), asked.rows)
+        engine = with_loop(bench_models.stock_engine(model, 125), lambda phrase: print(phrase), asked.rows)
         speak_all(engine, recordings[:2], stop=True)  # warms up
         runs: dict[bool, list[dict[str, float]]] = {False: [], True: []}
         for _ in range(asked.rounds):

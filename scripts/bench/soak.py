@@ -1,11 +1,11 @@
-"""A night in minutes: real server, real client and draft speech, while everything is killed at random.
+"""A night in minutes: real server, real client and draft speech, with processes killed at random.
 
     .venv/bin/python scripts/bench/soak.py [--lines 500] [--seed 1] [--most-minutes 20]
 
 Loopback only, bounded in lines and time. A scheduler kills the worker, the server (started again, as a service manager
 does) and the client (started again, as a narrator does), cuts connections in the middle of bodies, and fills the
-queue. Afterwards: every line there once, each WAV equal to a direct synthesis of its own text and seed, and on a calm
-server memory, handles and processes as they were. Exit code 0 only if all of that holds.
+queue. Afterwards every line must be present once, each WAV must equal a direct synthesis of its own text and seed, and
+memory, handles and processes of the calm server must be as before. The exit code is 0 only if all of that holds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import httpx
 import psutil
 
 MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 2.5
-"""Between two faults."""
+"""Time between two faults"""
 
 
 def free_port() -> int:
@@ -90,7 +90,7 @@ class CuttingProxy(threading.Thread):
 
 @dataclass
 class Stage:
-    """The processes and where they work."""
+    """The processes of a soak, and the folder where they work."""
 
     folder: Path
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
@@ -191,7 +191,7 @@ def cut_connections(stage: Stage) -> bool:
 
 
 def fill_queue(stage: Stage) -> bool:
-    """A dozen strangers ask at once and hang up after a moment."""
+    """Twelve other clients ask at once and hang up after 0.7 s."""
 
     def ask() -> None:
         with contextlib.suppress(httpx.TransportError):
@@ -215,7 +215,7 @@ FAULTS: dict[str, Callable[[Stage], bool]] = {
 
 
 def storm(stage: Stage, script: Path, chance: random.Random, max_s: float) -> Counter[str]:
-    """Faults until the client has finished on its own. After the time is up the faults stop and it may finish."""
+    """Makes faults until the client has finished. Faults stop after max_s, so that the client can finish."""
     counts: Counter[str] = Counter()
     started = time.monotonic()
     stage.start_client(script)
@@ -231,7 +231,7 @@ def storm(stage: Stage, script: Path, chance: random.Random, max_s: float) -> Co
         if elapsed > 2 * max_s:
             log = (stage.folder / "client.log").read_text("utf-8", "replace").splitlines()
             raise SystemExit("\n".join([f"not finished after {elapsed:.0f} s; the client's last words:", *log[-15:]]))
-        if code is not None:  # killed, or it gave up: a narrator runs it again
+        if code is not None:  # killed, or gave up: a narrator runs the client again
             counts["client runs"] += 1
             stage.start_client(script)
         elif elapsed < max_s:
@@ -243,7 +243,7 @@ def storm(stage: Stage, script: Path, chance: random.Random, max_s: float) -> Co
 
 
 def verify(stage: Stage, lines: int) -> list[str]:
-    """What is wrong with the folder; empty if nothing is."""
+    """The faults of the project folder, a phrase each; empty for a good one."""
     folders = list((stage.folder / "output").glob("*/project.json"))
     if len(folders) != 1:
         return [f"{len(folders)} project folders instead of one"]
@@ -265,7 +265,7 @@ def verify(stage: Stage, lines: int) -> list[str]:
 
 
 def calm(stage: Stage, lines: int) -> tuple[dict[str, float], dict[str, float]]:
-    """What the server and its worker hold after a few lines, and after many more."""
+    """What server and worker hold after 20 lines, and after so many more."""
     for number in range(20):
         stage.speak(f"준비 문장 {number}번입니다.", number)
     before = holdings(stage)
@@ -275,6 +275,7 @@ def calm(stage: Stage, lines: int) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def holdings(stage: Stage) -> dict[str, float]:
+    """Memory, handles, threads and processes of server and worker."""
     assert stage.server is not None
     parent = psutil.Process(stage.server.pid)
     processes = [parent, *parent.children(recursive=True)]

@@ -20,6 +20,7 @@ from typing import Any
 from server.commands.start_checks import check_door, check_tls, choose_engine
 from server.cut.dummy_takes import DummyTakes
 from server.downloads.record import read_record
+from server.engines.draft import draft_installed
 from server.engines.qwen.load.checkpoint import cached_snapshot, downloaded_folder, is_folder, missing_files
 from server.engines.qwen.load.precision import CudaCard, TorchBuild, card_index, choose_precision
 from server.errors import SettingsError
@@ -108,7 +109,7 @@ def gather(settings: Settings, folder: Path) -> Machine:
         python=platform.python_version(),
         executable=sys.executable,
         in_venv=sys.prefix != sys.base_prefix,
-        draft_installed=importlib.util.find_spec("espeakng_loader") is not None,
+        draft_installed=draft_installed(),
         qwen_installed=qwen_installed,
         torch=run_probe() if qwen_installed else {},
         port_free=is_port_free(settings.host, settings.port),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import socket
 import threading
@@ -16,6 +15,7 @@ from fastapi import FastAPI
 
 from server.commands.start_checks import EngineChoice, check_door, check_tls, choose_engine
 from server.engines import EngineFacts
+from server.engines.draft import draft_installed
 from server.errors import SettingsError
 from server.http.app import create_app
 from server.http.logs import start_logging
@@ -50,10 +50,6 @@ class EngineBroken(CannotServe):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, ExitCode.BROKEN)
-
-
-def draft_installed() -> bool:
-    return importlib.util.find_spec("espeakng_loader") is not None
 
 
 @contextlib.contextmanager

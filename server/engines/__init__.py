@@ -1,4 +1,4 @@
-"""What an engine is, and which one to open. Knows neither torch nor eSpeak: an engine is imported when it is opened."""
+"""What an engine is, and which one to open. Imports neither torch nor eSpeak NG: `open_engine` imports the engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.errors import TakeFailed
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """All that an engine needs, as plain data: it travels to the worker as JSON."""
+    """Everything an engine is opened with, as plain data: the settings travel to the worker as JSON."""
 
     engine: str
     """`qwen` or `draft`"""
@@ -27,25 +27,25 @@ class EngineSettings:
     attention: str = "sdpa"
     """`sdpa`, `eager` or `flash_attention_2`"""
     prompt_dir: str = ""
-    """Where voice clone prompts are kept."""
+    """Folder of the voice clone prompts; empty keeps none."""
     loop: str = "own"
     """`own`: batched decoding; `stock`: one line at a time through the package's own generate"""
     rows: int = 0
-    """Most lines at a time; 0 leaves it to the engine and the memory."""
+    """Most lines at a time; 0 leaves the number to the engine and the memory."""
     codec_context: str = "state"
-    """`state`: the codec goes on from its state after the reference; `whole`: it decodes the reference before every
-    line, as stock does"""
+    """`state`: the codec continues from its state after the reference; `whole`: the codec decodes the reference before
+    every line, as stock does"""
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What the server tells about an engine once it is open. ASCII but for the reason: some of it goes into headers."""
+    """What the server tells about an open engine. All but the reason is ASCII, since some fields go into headers."""
 
     engine: str
     """`qwen` or `draft`"""
     model: str
     voice: str
-    """Fingerprint: hex digits, the same as long as reference audio, its text and the model are."""
+    """Fingerprint in hex digits: the same as long as reference audio, its text and the model are the same."""
     sample_rate: int
     """Hertz"""
     device: str
@@ -53,29 +53,29 @@ class EngineFacts:
     reason: str
     """One sentence in the reader's language: why this device and dtype."""
     in_flight: int
-    """Lines to have at the server at a time: those being spoken and those waiting."""
+    """Lines that a client should have at the server at a time: those being spoken and those waiting"""
     rows: int = 1
     """Lines that the engine speaks at once."""
     draft: bool = False
     sound: str = ""
-    """What else changes the sound of a line (sampling, dtype, version of the voices), as one short string."""
+    """What else changes how a line sounds (sampling, dtype, version of the voices), as one short string"""
 
 
 class StopCondition(Protocol):
-    """Somebody who hears a take while it is being spoken, and may stop it."""
+    """Judges a take while it is being spoken, and may stop it."""
 
     @property
     def first_s(self) -> float:
-        """Seconds of audio before which there is nothing to ask."""
+        """Seconds of audio before the first question"""
         ...
 
     @property
     def every_s(self) -> float:
-        """Seconds of audio between two questions."""
+        """Seconds of audio between two questions"""
         ...
 
-    def enough(self, spoken: Audio) -> bool:
-        """Whether the take may stop here; spoken: all of it so far. May be called in another thread."""
+    def is_met(self, so_far: Audio) -> bool:
+        """Whether the take may stop here; so_far: all of its audio until now. May be called in another thread."""
         ...
 
 
@@ -88,7 +88,7 @@ class TakeRequest:
     language: str
     seed: int
     stop: StopCondition | None = None
-    """Only an engine that speaks bit by bit asks it."""
+    """Asked only by an engine that speaks a take piece by piece"""
 
 
 class Engine(Protocol):
@@ -99,14 +99,14 @@ class Engine(Protocol):
         """One take of the whole text, dummy sentence included.
 
         language: a name of the ten, such as `Korean`. seed: 0 to 2**31 - 1.
-        Raises TakeFailed when this take must not be used (another seed may do), TextRefused when no seed will.
+        Raises TakeFailed when this take must not be used and another seed may work, TextRefused when no seed will.
         """
         ...
 
     def close(self) -> None: ...
 
     def memory_bytes(self) -> dict[str, int]:
-        """What this process holds of each card, by device; empty without one."""
+        """Bytes that this process holds of each card, by device; empty without a card."""
         ...
 
 
@@ -119,23 +119,23 @@ class BatchEngine(Engine, Protocol):
         deliver: Callable[[int, Audio | TakeFailed], None],
         is_cancelled: Callable[[int], bool],
     ) -> None:
-        """Speaks until no row is left and `more` has none.
+        """Speaks rows until none is left and `more` gives none. A row's failure concerns that row only.
 
-        more(free): up to that many (id, Row) to begin with now. deliver(id, take): called as soon as a row has ended,
-        or its `stop` has heard enough: then the take is what `stop` had heard. One row's failure is its own. Rows
-        that is_cancelled names are dropped.
+        more(free): returns up to that many pairs of id and TakeRequest, which start now. deliver(id, take): called as
+        soon as a row has ended; when its `stop` was met, the take is the audio that `stop` had been given. Rows for
+        which is_cancelled(id) is true are dropped and not delivered.
         """
         ...
 
 
 Announce = Callable[[str], None]
-"""Told in short phrases of the reader's language what an engine does while it opens: `loading the model`, ..."""
+"""Called with short phrases in the reader's language while an engine opens: `loading the model`, ..."""
 
 
 def open_engine(settings: EngineSettings, announce: Announce) -> Engine:
-    """Loads the engine and makes or reads its voice; takes seconds to minutes.
+    """Loads the engine, and makes its voice clone prompt or reads it; takes seconds to minutes.
 
-    Raises EngineUnusable with a sentence when it cannot work on this machine with these settings.
+    Raises EngineUnusable with a sentence when the engine cannot work on this machine with these settings.
     """
     if settings.engine == "draft":
         from server.engines.draft.engine import open_draft

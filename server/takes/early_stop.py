@@ -103,7 +103,7 @@ class DummyDetector:
         shortest = self._text_s * float(np.exp(-MAX_MISMATCH))
         return shortest + MIN_PAUSE_S + self._min_heard_s
 
-    def enough(self, spoken: Audio) -> bool:
+    def is_met(self, spoken: Audio) -> bool:
         """spoken: all of the take so far, (samples,) float32."""
         samples = checked(spoken.samples, self.takes.sample_rate)
         if len(samples) <= self.heard_samples:  # it has begun anew

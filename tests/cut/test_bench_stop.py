@@ -14,7 +14,7 @@ from server.engines.qwen.loop.engine import with_loop
 before = list(sys.path)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "bench"))
 
-import bench_engine  # noqa: E402  (the path above)
+import bench_models  # noqa: E402  (the path above)
 import bench_stop  # noqa: E402
 
 sys.path[:] = before
@@ -50,7 +50,7 @@ def test_both_arms_speak_the_same_lines_and_the_full_one_decodes_all_of_them(
     tiny_checkpoint: Path, recordings: list[bench_stop.Recording]
 ) -> None:
     model: Any = loops.load(tiny_checkpoint)
-    engine = with_loop(bench_engine.stock_engine(model, 20), lambda _phrase: None, 4)
+    engine = with_loop(bench_models.stock_engine(model, 20), lambda _phrase: None, 4)
     full = bench_stop.speak_all(engine, recordings, stop=False)
     early = bench_stop.speak_all(engine, recordings, stop=True)
     frames = sum(len(recording.samples) // bench_stop.FRAME for recording in recordings)

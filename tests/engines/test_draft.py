@@ -1,4 +1,4 @@
-"""The draft engine as it is: eSpeak NG in child processes, no mocks."""
+"""The draft engine with the real eSpeak NG in child processes, without mocks."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_pauses_pitch_and_rate_all_vary_within_their_bounds() -> None:
 def test_the_true_gap_is_where_the_line_ends_when_spoken_without_a_dummy(
     engine: DraftEngine, language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With the same variation the line alone has the same samples; they end where the gap begins.
+    # With the same variation the line alone has the same samples, and its end is where the gap begins.
     for seed, line in enumerate(LINES[language]):
         text, offset = padded(line, language)
         speech = engine.render(text, language, seed)
@@ -325,7 +325,7 @@ def test_nowhere_to_copy_to_is_said_with_every_folder_tried(deep_data: Path) -> 
 
 
 def test_the_child_runs_without_anything_installed() -> None:
-    # It is started with -I -S: an import from outside the standard library would end every utterance.
+    # The child is started with -I -S: an import from outside the standard library would end every utterance.
     script = "import runpy, sys; runpy.run_path(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script, draft_child.__file__], capture_output=True, text=True, check=False

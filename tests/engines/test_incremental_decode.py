@@ -1,4 +1,4 @@
-"""Rows that are heard while they are spoken, and stop when their listener has heard enough: on the tiny model."""
+"""Rows that are decoded while they are spoken, and stop when their stop condition is met: on the tiny model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from loops import CARD_PACE, CPU_PACE
+from loops import CARD_SCHEDULE, CPU_SCHEDULE
 from torch import Tensor
 
 from server.audio.samples import Audio
@@ -41,29 +41,29 @@ LINES = [
 
 
 @dataclass
-class Ear:
-    """Has heard enough after so many frames."""
+class StopAfter:
+    """Met after so many frames."""
 
-    enough_frames: int
+    wanted_frames: int
     first_frames: int = 6
     every_frames: int = 5
     asked: list[int] = field(default_factory=list)
-    heard: list[np.ndarray] = field(default_factory=list)
+    given: list[np.ndarray] = field(default_factory=list)
 
     @property
     def first_s(self) -> float:
-        # A hair less: seconds are no whole numbers of frames.
+        # A little less: in floating point 6 frames may be slightly more than 6, and be rounded up to 7.
         return (self.first_frames - 0.1) * FRAME_S
 
     @property
     def every_s(self) -> float:
         return self.every_frames * FRAME_S
 
-    def enough(self, spoken: Audio) -> bool:
-        assert spoken.sample_rate == 24_000 and len(spoken.samples) % 1920 == 0
-        self.asked.append(len(spoken.samples) // 1920)
-        self.heard.append(spoken.samples)
-        return self.asked[-1] >= self.enough_frames
+    def is_met(self, so_far: Audio) -> bool:
+        assert so_far.sample_rate == 24_000 and len(so_far.samples) % 1920 == 0
+        self.asked.append(len(so_far.samples) // 1920)
+        self.given.append(so_far.samples)
+        return self.asked[-1] >= self.wanted_frames
 
 
 @pytest.fixture(scope="module")
@@ -90,28 +90,28 @@ def short_caps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def speak(engine: BatchedQwenEngine, lines: Sequence[tuple[int, TakeRequest]]) -> dict[int, Audio | TakeFailed]:
-    waiting, heard = list(lines), {}
+    waiting, takes = list(lines), {}
 
     def more(free: int) -> list[tuple[int, TakeRequest]]:
         taken, waiting[:] = waiting[:free], waiting[free:]
         return taken
 
-    engine.speak_rows(more, heard.__setitem__, lambda _number: False)
-    return heard
+    engine.speak_rows(more, takes.__setitem__, lambda _number: False)
+    return takes
 
 
 @pytest.fixture(scope="module")
 def whole(engine: BatchedQwenEngine) -> dict[int, np.ndarray]:
-    """Takes that nobody listened to: samples of those that ended by themselves."""
+    """Takes without a stop condition: the samples of those that ended by themselves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("server.engines.qwen.loop.engine.frame_cap", lambda _text, _language: CAP)
         takes = speak(engine, LINES)
     return {number: take.samples for number, take in takes.items() if isinstance(take, Audio)}
 
 
-def with_ears(enough: int) -> tuple[list[tuple[int, TakeRequest]], dict[int, Ear]]:
-    ears = {number: Ear(enough) for number, _ in LINES}
-    return [(number, replace(row, stop=ears[number])) for number, row in LINES], ears
+def with_stops(frames: int) -> tuple[list[tuple[int, TakeRequest]], dict[int, StopAfter]]:
+    stops = {number: StopAfter(frames) for number, _ in LINES}
+    return [(number, replace(row, stop=stops[number])) for number, row in LINES], stops
 
 
 def worst(a: np.ndarray, b: np.ndarray) -> float:
@@ -119,53 +119,49 @@ def worst(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max()) if len(a) else 0.0
 
 
-def test_a_row_stops_where_its_listener_has_heard_enough(
-    engine: BatchedQwenEngine, whole: dict[int, np.ndarray]
-) -> None:
+def test_a_row_stops_where_its_condition_is_met(engine: BatchedQwenEngine, whole: dict[int, np.ndarray]) -> None:
     steps, stopped = engine.loop.counters.rows_stepped, engine.loop.counters.stopped
-    lines, ears = with_ears(14)
+    lines, stops = with_stops(14)
     takes = speak(engine, lines)
-    assert set(takes) == set(ears)
+    assert set(takes) == set(stops)
     long = [number for number, samples in whole.items() if len(samples) >= 16 * 1920]
     assert len(long) >= 3
     for number in long:
         take = takes[number]
-        # Asked after 6, 11 and 16 frames, and stopped at the third: what it had heard is what is delivered.
-        assert ears[number].asked == [6, 11, 16]
-        assert isinstance(take, Audio) and np.array_equal(take.samples, ears[number].heard[-1])
+        # Asked after 6, 11 and 16 frames, and stopped at the third question, whose audio is delivered.
+        assert stops[number].asked == [6, 11, 16]
+        assert isinstance(take, Audio) and np.array_equal(take.samples, stops[number].given[-1])
         assert worst(take.samples, whole[number][: 16 * 1920]) < CLOSE
-    # Rows that ran into their cap before would have done so again: these were stopped, too.
-    assert engine.loop.counters.stopped - stopped == sum(16 in ear.asked for ear in ears.values())
+    # Rows that reached their cap without a condition were stopped before the cap.
+    assert engine.loop.counters.stopped - stopped == sum(16 in stop.asked for stop in stops.values())
     assert engine.loop.counters.rows_stepped - steps <= 17 * len(LINES)
 
 
-def test_a_listener_that_never_has_enough_changes_nothing(
-    engine: BatchedQwenEngine, whole: dict[int, np.ndarray]
-) -> None:
+def test_a_condition_that_is_never_met_changes_nothing(engine: BatchedQwenEngine, whole: dict[int, np.ndarray]) -> None:
     engine.codec.counters = CodecCounters()
-    lines, ears = with_ears(10_000)
+    lines, stops = with_stops(10_000)
     takes = speak(engine, lines)
     for number, samples in whole.items():
         take = takes[number]
         assert isinstance(take, Audio) and worst(take.samples, samples) < CLOSE
-        assert ears[number].asked == list(range(6, len(samples) // 1920 + 1, 5))
-    assert {number for number, take in takes.items() if isinstance(take, TakeFailed)} == set(ears) - set(whole)
+        assert stops[number].asked == list(range(6, len(samples) // 1920 + 1, 5))
+    assert {number for number, take in takes.items() if isinstance(take, TakeFailed)} == set(stops) - set(whole)
     counters = engine.codec.counters
-    # Piece by piece or not: each frame is decoded once.
-    assert counters.frames_given == sum(max([len(whole.get(n, ())) // 1920, *ear.asked]) for n, ear in ears.items())
+    # Each frame is decoded once, in pieces or not.
+    assert counters.frames_given == sum(max([len(whole.get(n, ())) // 1920, *stop.asked]) for n, stop in stops.items())
 
 
-@pytest.mark.parametrize("pace", [CPU_PACE, CARD_PACE, SyncSchedule(look_frames=7, noise_frames=7)])
+@pytest.mark.parametrize("schedule", [CPU_SCHEDULE, CARD_SCHEDULE, SyncSchedule(sync_frames=7, noise_frames=7)])
 @pytest.mark.parametrize("background", [False, True])
 def test_where_a_row_stops_depends_neither_on_pace_nor_on_neighbours(
-    engine: BatchedQwenEngine, whole: dict[int, np.ndarray], pace: SyncSchedule, background: bool
+    engine: BatchedQwenEngine, whole: dict[int, np.ndarray], schedule: SyncSchedule, background: bool
 ) -> None:
     stock = QwenEngine(engine.facts, engine.model, engine.voice, engine.sampling)
-    other = with_loop(stock, lambda _phrase: None, rows_wanted=3, pace=pace)
-    lines, ears = with_ears(10)
+    other = with_loop(stock, lambda _phrase: None, rows_wanted=3, schedule=schedule)
+    lines, stops = with_stops(10)
     with pytest.MonkeyPatch.context() as patch:
         if background:
-            patch.setattr(other, "_hearing", lambda: in_background(other))
+            patch.setattr(other, "_take_decoder", lambda: in_background(other))
         takes = speak(other, lines)
     for number, samples in whole.items():
         take = takes[number]
@@ -173,71 +169,71 @@ def test_where_a_row_stops_depends_neither_on_pace_nor_on_neighbours(
         expected = samples[: 11 * 1920] if len(samples) >= 11 * 1920 else samples
         assert worst(take.samples, expected) < CLOSE
         wanted = [frames for frames in (6, 11) if frames * 1920 <= len(samples)]
-        assert ears[number].asked[: len(wanted)] == wanted
+        assert stops[number].asked[: len(wanted)] == wanted
 
 
 @contextmanager
 def in_background(engine: BatchedQwenEngine) -> Iterator[IncrementalDecoder]:
     """As on a card: answers come from another thread."""
     with ThreadPoolExecutor(1) as executor:
-        yield IncrementalDecoder(engine.codec, engine.past, engine._go_on, executor)
+        yield IncrementalDecoder(engine.codec, engine.reference, engine._decode_next, executor)
 
 
 def test_a_late_answer_stops_the_row_where_it_was_asked(engine: BatchedQwenEngine) -> None:
-    """The row has gone on meanwhile; what it said after the question is thrown away."""
+    """The row goes on meanwhile; its frames after the question are thrown away."""
     answering = threading.Event()
 
-    class Slow(Ear):
-        def enough(self, spoken: Audio) -> bool:
+    class Slow(StopAfter):
+        def is_met(self, so_far: Audio) -> bool:
             answering.wait(30)
-            return super().enough(spoken)
+            return super().is_met(so_far)
 
     with ThreadPoolExecutor(1) as executor:
-        hearing = IncrementalDecoder(engine.codec, engine.past, engine._go_on, executor)
-        ear = Slow(6)
-        hearing.expect(1, ear)
+        decoder = IncrementalDecoder(engine.codec, engine.reference, engine._decode_next, executor)
+        stop = Slow(6)
+        decoder.expect(1, stop)
         said = codes(30)
-        assert not hearing.due(1, 5) and hearing.due(1, 6)
-        assert hearing.enough({1: said[:6]}) == {}
-        assert not hearing.due(1, 10) and hearing.enough({1: said[:12]}) == {}
+        assert not decoder.due(1, 5) and decoder.due(1, 6)
+        assert decoder.rows_to_stop({1: said[:6]}) == {}
+        assert not decoder.due(1, 10) and decoder.rows_to_stop({1: said[:12]}) == {}
         answering.set()
-        samples = hearing.finish({1: said[:20]})[1]
-    assert len(samples) == 6 * 1920 and ear.asked[0] == 6
-    # Answered once the yes was known: nothing more is asked.
+        samples = decoder.finish({1: said[:20]})[1]
+    assert len(samples) == 6 * 1920 and stop.asked[0] == 6
+    # Once a yes is known, nothing more is asked.
     with ThreadPoolExecutor(1) as executor:
-        hearing = IncrementalDecoder(engine.codec, engine.past, engine._go_on, executor)
-        ear = Ear(6)
-        hearing.expect(1, ear)
-        hearing.enough({1: said[:6]})
-        hearing._rows[1].asked[0][1].result(30)
-        assert hearing.enough({1: said[:30]}) == {1: 6}
-    assert ear.asked == [6]
-    assert worst(samples, engine.codec.decode([said], engine.past)[0][: 6 * 1920]) < CLOSE
+        decoder = IncrementalDecoder(engine.codec, engine.reference, engine._decode_next, executor)
+        stop = StopAfter(6)
+        decoder.expect(1, stop)
+        decoder.rows_to_stop({1: said[:6]})
+        decoder._rows[1].asked[0][1].result(30)
+        assert decoder.rows_to_stop({1: said[:30]}) == {1: 6}
+    assert stop.asked == [6]
+    assert worst(samples, engine.codec.decode([said], engine.reference)[0][: 6 * 1920]) < CLOSE
 
 
 def test_an_answer_that_comes_after_the_rows_cap_still_counts(
     engine: BatchedQwenEngine, whole: dict[int, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a row stops must not depend on how fast somebody answers."""
+    """Where a row stops must not depend on how fast an answer comes."""
 
-    class Late(Ear):
-        def enough(self, spoken: Audio) -> bool:
-            # Until the row has reached its cap, or ended.
+    class Late(StopAfter):
+        def is_met(self, so_far: Audio) -> bool:
+            # Answers only after the row has reached its cap, or ended.
             over.wait(30)
-            return super().enough(spoken)
+            return super().is_met(so_far)
 
     over = threading.Event()
     number = next(number for number, _ in LINES if number not in whole)
-    ear = Late(11)
-    monkeypatch.setattr(engine, "_hearing", lambda: in_background(engine))
+    stop = Late(11)
+    monkeypatch.setattr(engine, "_take_decoder", lambda: in_background(engine))
     flaw_of = batched.flaw_of
 
-    def told(row: FinishedRow, cap: int) -> str | None:
+    def told(row: FinishedRow) -> str | None:
         over.set()
-        return flaw_of(row, cap)
+        return flaw_of(row)
 
     monkeypatch.setattr(batched, "flaw_of", told)
-    take = speak(engine, [(number, replace(LINES[number][1], stop=ear))])[number]
+    take = speak(engine, [(number, replace(LINES[number][1], stop=stop))])[number]
     assert isinstance(take, Audio) and len(take.samples) == 11 * 1920
     assert over.is_set()
 
@@ -246,18 +242,18 @@ def codes(frames: int) -> Tensor:
     return torch.randint(0, 32, (frames, 16), generator=torch.Generator().manual_seed(4))
 
 
-def test_a_row_that_begins_again_is_heard_from_its_first_frame(engine: BatchedQwenEngine) -> None:
-    hearing = IncrementalDecoder(engine.codec, engine.past, engine._go_on)
-    ear = Ear(10_000)
-    hearing.expect(1, ear)
-    hearing.enough({1: codes(12)})
-    hearing.again(1)
-    assert not hearing.due(1, 5)
-    assert worst(hearing.finish({1: codes(13)})[1], engine.codec.decode([codes(13)], engine.past)[0]) < CLOSE
-    assert ear.asked == [6, 11, 6, 11]
+def test_a_row_that_restarts_is_asked_about_from_its_first_frame(engine: BatchedQwenEngine) -> None:
+    decoder = IncrementalDecoder(engine.codec, engine.reference, engine._decode_next)
+    stop = StopAfter(10_000)
+    decoder.expect(1, stop)
+    decoder.rows_to_stop({1: codes(12)})
+    decoder.restart(1)
+    assert not decoder.due(1, 5)
+    assert worst(decoder.finish({1: codes(13)})[1], engine.codec.decode([codes(13)], engine.reference)[0]) < CLOSE
+    assert stop.asked == [6, 11, 6, 11]
 
 
-def test_rows_put_back_for_want_of_memory_are_heard_anew(
+def test_rows_deferred_for_want_of_memory_are_asked_about_anew(
     engine: BatchedQwenEngine, whole: dict[int, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stock = QwenEngine(engine.facts, engine.model, engine.voice, engine.sampling)
@@ -270,10 +266,10 @@ def test_rows_put_back_for_want_of_memory_are_heard_anew(
         return runner(rows, width, noise)
 
     monkeypatch.setattr(other.loop.runner, "frame", scarce)
-    lines, ears = with_ears(14)
+    lines, stops = with_stops(14)
     takes = speak(other, lines)
     assert other.loop.counters.restarts > 0 and other.loop.plan.rows == 2
-    assert any(ear.asked.count(6) == 2 for ear in ears.values())
+    assert any(stop.asked.count(6) == 2 for stop in stops.values())
     for number, samples in whole.items():
         take = takes[number]
         assert isinstance(take, Audio)
@@ -281,9 +277,9 @@ def test_rows_put_back_for_want_of_memory_are_heard_anew(
 
 
 def test_a_cancelled_row_is_forgotten(engine: BatchedQwenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    hearing = IncrementalDecoder(engine.codec, engine.past, engine._go_on)
-    monkeypatch.setattr(engine, "_hearing", lambda: nullcontext(hearing))
-    lines, ears = with_ears(10_000)
+    decoder = IncrementalDecoder(engine.codec, engine.reference, engine._decode_next)
+    monkeypatch.setattr(engine, "_take_decoder", lambda: nullcontext(decoder))
+    lines, stops = with_stops(10_000)
     waiting = list(lines)
     delivered: list[int] = []
 
@@ -292,29 +288,29 @@ def test_a_cancelled_row_is_forgotten(engine: BatchedQwenEngine, monkeypatch: py
         return taken
 
     def is_cancelled(number: int) -> bool:
-        return number == 2 and len(ears[2].asked) > 0
+        return number == 2 and len(stops[2].asked) > 0
 
     engine.speak_rows(more, lambda number, _take: delivered.append(number), is_cancelled)
     assert sorted(delivered) == [0, 1, 3, 4, 5, 6, 7]
-    # What the codec kept of it would be lost memory.
-    assert hearing._rows == {}
+    # The codec's state of the row would stay in memory.
+    assert decoder._rows == {}
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_a_listener_that_breaks_costs_its_row_the_early_stop_and_nobody_else_anything(
+def test_a_condition_that_raises_costs_its_row_the_early_stop_and_no_other_row_anything(
     engine: BatchedQwenEngine,
     whole: dict[int, np.ndarray],
     background: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Broken(Ear):
-        def enough(self, spoken: Audio) -> bool:
+    class Broken(StopAfter):
+        def is_met(self, so_far: Audio) -> bool:
             raise ValueError("a bug")
 
     if background:
-        monkeypatch.setattr(engine, "_hearing", lambda: in_background(engine))
-    lines, _ = with_ears(14)
+        monkeypatch.setattr(engine, "_take_decoder", lambda: in_background(engine))
+    lines, _ = with_stops(14)
     broken = next(iter(whole))
     lines[broken] = (broken, replace(lines[broken][1], stop=Broken(14)))
     takes = speak(engine, lines)
@@ -327,37 +323,39 @@ def test_a_listener_that_breaks_costs_its_row_the_early_stop_and_nobody_else_any
 def test_a_codec_that_has_room_for_one_row_only_decodes_them_one_after_another(
     engine: BatchedQwenEngine, whole: dict[int, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = engine.codec.go_on
+    decode_next = engine.codec.decode_next
 
     def scarce(rows: Sequence[tuple[Tensor, object]]) -> object:
         if len(rows) > 1 or sum(len(codes) for codes, _ in rows) > 64:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return go_on(rows)  # type: ignore[arg-type]
+        return decode_next(rows)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine.codec, "go_on", scarce)
+    monkeypatch.setattr(engine.codec, "decode_next", scarce)
     monkeypatch.setattr(engine.codec, "frames_at_once", 512)
-    lines, ears = with_ears(14)
+    lines, stops = with_stops(14)
     takes = speak(engine, lines)
-    assert set(takes) == set(ears)
+    assert set(takes) == set(stops)
     for number, samples in whole.items():
         take = takes[number]
         assert isinstance(take, Audio) and worst(take.samples, samples[: 16 * 1920]) < CLOSE
 
 
-def test_no_memory_for_hearing_makes_the_batch_smaller(engine: BatchedQwenEngine, whole: dict[int, np.ndarray]) -> None:
+def test_no_memory_for_decoding_on_the_way_makes_the_batch_smaller(
+    engine: BatchedQwenEngine, whole: dict[int, np.ndarray]
+) -> None:
     stock = QwenEngine(engine.facts, engine.model, engine.voice, engine.sampling)
     other = with_loop(stock, lambda _phrase: None, rows_wanted=4)
-    go_on, active = other.codec.go_on, []
+    decode_next, active = other.codec.decode_next, []
 
     def scarce(rows: Sequence[tuple[Tensor, object]]) -> object:
-        # Memory that the other rows hold: it suffices once fewer speak.
+        # The other rows hold the memory: once fewer rows speak, there is enough.
         if other.loop.plan.rows > 2:
             active.append(len(rows))
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return go_on(rows)  # type: ignore[arg-type]
+        return decode_next(rows)  # type: ignore[arg-type]
 
-    other.codec.go_on = scarce  # type: ignore[method-assign,assignment]
-    lines, _ears = with_ears(6)
+    other.codec.decode_next = scarce  # type: ignore[method-assign,assignment]
+    lines, _stops = with_stops(6)
     takes = speak(other, lines[:4])
     assert set(takes) == set(range(4)) and active and other.loop.plan.rows == 2
     for number in [number for number in whole if number < 4]:
@@ -366,31 +364,31 @@ def test_no_memory_for_hearing_makes_the_batch_smaller(engine: BatchedQwenEngine
         assert worst(take.samples, whole[number][: 6 * 1920]) < CLOSE
 
 
-def test_a_voice_without_reference_codes_is_heard_too(engine: BatchedQwenEngine) -> None:
+def test_a_voice_without_reference_codes_stops_early_too(engine: BatchedQwenEngine) -> None:
     (voice,) = engine.voice
     bare = replace(voice, ref_code=None, x_vector_only_mode=True, icl_mode=False)
     stock = QwenEngine(engine.facts, engine.model, [bare], engine.sampling)
     other = with_loop(stock, lambda _phrase: None)
-    assert other.past.frames == 0
-    lines, ears = with_ears(6)
-    heard = speak(other, lines)
+    assert other.reference.frames == 0
+    lines, stops = with_stops(6)
+    takes = speak(other, lines)
     full = speak(other, LINES)
     compared = 0
-    for number, take in heard.items():
-        unheard = full[number]
-        if isinstance(take, Audio) and isinstance(unheard, Audio):
-            assert worst(take.samples, unheard.samples[: len(take.samples)]) < CLOSE
+    for number, take in takes.items():
+        whole_take = full[number]
+        if isinstance(take, Audio) and isinstance(whole_take, Audio):
+            assert worst(take.samples, whole_take.samples[: len(take.samples)]) < CLOSE
             compared += 1
-    assert compared >= 3 and any(ear.asked for ear in ears.values())
+    assert compared >= 3 and any(stop.asked for stop in stops.values())
 
 
-def test_a_reference_decoded_each_time_leaves_nothing_to_be_heard_on_the_way(
+def test_where_the_reference_is_decoded_each_time_nothing_is_asked(
     engine: BatchedQwenEngine, whole: dict[int, np.ndarray]
 ) -> None:
     stock = QwenEngine(engine.facts, engine.model, engine.voice, engine.sampling)
     other = with_loop(stock, lambda _phrase: None, whole_reference=True)
-    lines, ears = with_ears(6)
+    lines, stops = with_stops(6)
     number = next(iter(whole))
     take = speak(other, [lines[number]])[number]
-    assert isinstance(take, Audio) and ears[number].asked == []
+    assert isinstance(take, Audio) and stops[number].asked == []
     assert worst(take.samples, whole[number]) < CLOSE

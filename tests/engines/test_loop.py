@@ -9,7 +9,7 @@ from typing import Any
 import loops
 import pytest
 import torch
-from loops import CARD_PACE, CPU_PACE, GREEDY, PUBLISHED, TEXTS, Rig, alone, speak, voice
+from loops import CARD_SCHEDULE, CPU_SCHEDULE, GREEDY, PUBLISHED, TEXTS, Rig, alone, speak, voice
 
 from server.engines.qwen.loop.batch import RowInput, SyncSchedule, choose_schedule
 from server.engines.qwen.loop.cuda_graphs import ROW_BUCKETS
@@ -24,15 +24,15 @@ def rig(tiny_checkpoint: Path) -> Rig:
 
 
 @pytest.fixture(scope="module")
-def prompts(rig: Rig) -> list[RowInput]:
+def inputs(rig: Rig) -> list[RowInput]:
     texts = [f"{TEXTS[number % len(TEXTS)]} {'하나둘셋'[: number % 5]}" for number in range(12)]
-    return rig.prompts(texts, voice(rig.model), CAP, seeds=[1000 + number for number in range(12)])
+    return rig.inputs(texts, voice(rig.model), CAP, seeds=[1000 + number for number in range(12)])
 
 
 @pytest.fixture(scope="module")
-def fresh(rig: Rig, prompts: list[RowInput]) -> list[Any]:
-    """Each prompt alone, in a loop of its own."""
-    return [alone(rig.loop(PUBLISHED), prompt) for prompt in prompts]
+def fresh(rig: Rig, inputs: list[RowInput]) -> list[Any]:
+    """Each row alone, in a loop of its own."""
+    return [alone(rig.loop(PUBLISHED), row) for row in inputs]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -40,28 +40,29 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("rows", "pace"), [(12, CPU_PACE), (3, CPU_PACE), (3, CARD_PACE), (5, SyncSchedule(look_frames=3, noise_frames=2))]
+    ("rows", "schedule"),
+    [(12, CPU_SCHEDULE), (3, CPU_SCHEDULE), (3, CARD_SCHEDULE), (5, SyncSchedule(sync_frames=3, noise_frames=2))],
 )
 def test_sampled_codes_are_the_same_alone_in_a_batch_and_refilled(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], rows: int, pace: SyncSchedule
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], rows: int, schedule: SyncSchedule
 ) -> None:
-    loop = rig.loop(PUBLISHED, rows=rows, pace=pace)
-    spoken = speak(loop, prompts)
+    loop = rig.loop(PUBLISHED, rows=rows, schedule=schedule)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     # Rows of different lengths, some of which end by themselves: refilling really happens.
     assert len({len(one.codes) for one in fresh}) > 3 and any(one.ended for one in fresh)
     assert loop.counters.prefill_rows == 12
 
 
-def test_another_seed_or_text_is_another_take(rig: Rig, prompts: list[RowInput], fresh: list[Any]) -> None:
-    other = alone(rig.loop(PUBLISHED), replace(prompts[0], seed=prompts[0].seed + 1))
+def test_another_seed_or_text_is_another_take(rig: Rig, inputs: list[RowInput], fresh: list[Any]) -> None:
+    other = alone(rig.loop(PUBLISHED), replace(inputs[0], seed=inputs[0].seed + 1))
     assert not torch.equal(other.codes[:2], fresh[0].codes[:2])
     assert not torch.equal(fresh[0].codes[:2], fresh[1].codes[:2])
 
 
-def test_rows_are_delivered_as_soon_as_they_end(rig: Rig, prompts: list[RowInput], fresh: list[Any]) -> None:
+def test_rows_are_delivered_as_soon_as_they_end(rig: Rig, inputs: list[RowInput], fresh: list[Any]) -> None:
     order: list[int] = []
-    waiting = list(prompts[:8])
+    waiting = list(inputs[:8])
 
     def more(free: int) -> list[RowInput]:
         taken, waiting[:] = waiting[:free], waiting[free:]
@@ -72,20 +73,20 @@ def test_rows_are_delivered_as_soon_as_they_end(rig: Rig, prompts: list[RowInput
     assert lengths == sorted(lengths) and len(order) == 8
 
 
-def test_more_is_asked_at_every_look_and_rows_join_those_that_speak(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+def test_more_is_asked_at_every_read_back_and_rows_join_those_that_speak(
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
     asked: list[int] = []
     spoken: dict[int, Any] = {}
 
     def more(free: int) -> list[RowInput]:
         asked.append(free)
-        # One every third look: they join while others are in the middle of a sentence.
+        # One at every third read-back: these rows join while others are in the middle of a sentence.
         number = len(asked) // 3
-        return [prompts[number]] if len(asked) % 3 == 0 and number < 8 else []
+        return [inputs[number]] if len(asked) % 3 == 0 and number < 8 else []
 
     loop = rig.loop(PUBLISHED, rows=4)
-    started = iter([prompts[0]])
+    started = iter([inputs[0]])
     loop.run(
         lambda free: list(started) or more(free),
         lambda ended: spoken.update({one.id: one for one in ended}),
@@ -96,30 +97,30 @@ def test_more_is_asked_at_every_look_and_rows_join_those_that_speak(
 
 
 def test_a_row_that_never_ends_is_stopped_at_its_cap_and_hurts_no_other(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
-    endless = replace(prompts[2], id=99, shortest=10**6, cap=17)
-    spoken = speak(rig.loop(PUBLISHED, rows=4, pace=CARD_PACE), [endless, *prompts[:6]])
+    endless = replace(inputs[2], id=99, min_frames=10**6, cap=17)
+    spoken = speak(rig.loop(PUBLISHED, rows=4, schedule=CARD_SCHEDULE), [endless, *inputs[:6]])
     assert not spoken[99].ended and spoken[99].finite and len(spoken[99].codes) == 16
     assert all(same(spoken[number], fresh[number]) for number in range(6))
 
 
 def test_a_row_whose_last_token_is_the_end_counts_as_capped_as_with_stock(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
     number = next(number for number, one in enumerate(fresh) if one.ended)
     frames = len(fresh[number].codes)
-    for pace in (CPU_PACE, CARD_PACE):
-        passed = alone(rig.loop(PUBLISHED, pace=pace), replace(prompts[number], cap=frames + 2))
-        capped = alone(rig.loop(PUBLISHED, pace=pace), replace(prompts[number], cap=frames + 1))
+    for schedule in (CPU_SCHEDULE, CARD_SCHEDULE):
+        passed = alone(rig.loop(PUBLISHED, schedule=schedule), replace(inputs[number], cap=frames + 2))
+        capped = alone(rig.loop(PUBLISHED, schedule=schedule), replace(inputs[number], cap=frames + 1))
         assert passed.ended and torch.equal(passed.codes, fresh[number].codes)
         assert not capped.ended and torch.equal(capped.codes, fresh[number].codes)
 
 
 def test_a_cancelled_row_leaves_its_place_and_is_not_delivered(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
-    endless = replace(prompts[2], id=99, shortest=10**6, cap=10**6)
+    endless = replace(inputs[2], id=99, min_frames=10**6, cap=10**6)
     asked = 0
 
     def is_cancelled(number: int) -> bool:
@@ -127,35 +128,35 @@ def test_a_cancelled_row_leaves_its_place_and_is_not_delivered(
         asked += number == 99
         return number == 99 and asked > 3
 
-    # One place only: were it not freed, this would not come to an end.
-    spoken = speak(rig.loop(PUBLISHED, rows=1), [endless, *prompts[:2]], is_cancelled)
+    # One row only: if the place were not freed, this run would never end.
+    spoken = speak(rig.loop(PUBLISHED, rows=1), [endless, *inputs[:2]], is_cancelled)
     assert set(spoken) == {0, 1}
     assert all(same(spoken[number], fresh[number]) for number in (0, 1))
 
 
 def test_a_row_that_is_not_finite_fails_alone_and_leaves_a_clean_place(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
     for poison in (float("nan"), float("inf")):
-        embedded = prompts[3].embedded.clone()
+        embedded = inputs[3].prefill.clone()
         embedded[4] = poison
-        broken = replace(prompts[3], id=99, embedded=embedded, cap=10**4)
+        broken = replace(inputs[3], id=99, prefill=embedded, cap=10**4)
         loop = rig.loop(PUBLISHED, rows=2)
-        spoken = speak(loop, [prompts[0], broken, *prompts[1:6]])
+        spoken = speak(loop, [inputs[0], broken, *inputs[1:6]])
         assert not spoken[99].finite
         # The next rows in that place attend over its columns with weight 0, and 0 * nan would be nan.
         assert all(same(spoken[number], fresh[number]) for number in range(6))
 
 
 def test_a_row_moved_into_the_place_of_one_that_is_not_finite_stays_sound(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
-    """What the longer row left behind the moved one's columns is masked, but 0 * nan is nan."""
-    embedded = torch.cat([prompts[3].embedded] * 2)
+    """The longer row left nan behind the moved row's columns; these are masked, but 0 * nan is nan."""
+    embedded = torch.cat([inputs[3].prefill] * 2)
     embedded[-1] = float("nan")
-    broken = replace(prompts[3], id=99, embedded=embedded, cap=10**4)
-    for pace in (CPU_PACE, CARD_PACE):
-        spoken = speak(rig.loop(PUBLISHED, rows=2, pace=pace), [broken, prompts[0]])
+    broken = replace(inputs[3], id=99, prefill=embedded, cap=10**4)
+    for schedule in (CPU_SCHEDULE, CARD_SCHEDULE):
+        spoken = speak(rig.loop(PUBLISHED, rows=2, schedule=schedule), [broken, inputs[0]])
         assert not spoken[99].finite
         assert same(spoken[0], fresh[0])
 
@@ -163,12 +164,12 @@ def test_a_row_moved_into_the_place_of_one_that_is_not_finite_stays_sound(
 def test_an_overflow_in_the_code_predictor_alone_is_noticed(tiny_checkpoint: Path) -> None:
     model = loops.load(tiny_checkpoint)
     rig = Rig.on(model)
-    rig.predictor.stack.layers[0].gate_up.mul_(float("inf"))
-    assert not alone(rig.loop(), rig.prompts(TEXTS[:1], voice(model), 8)[0]).finite
+    rig.predictor.layers.weights[0].gate_up.mul_(float("inf"))
+    assert not alone(rig.loop(), rig.inputs(TEXTS[:1], voice(model), 8)[0]).finite
 
 
-def test_no_row_ends_before_its_second_frame(rig: Rig, prompts: list[RowInput]) -> None:
-    lengths = [len(alone(rig.loop(PUBLISHED), replace(prompts[0], seed=seed, cap=4)).codes) for seed in range(40)]
+def test_no_row_ends_before_its_second_frame(rig: Rig, inputs: list[RowInput]) -> None:
+    lengths = [len(alone(rig.loop(PUBLISHED), replace(inputs[0], seed=seed, cap=4)).codes) for seed in range(40)]
     assert min(lengths) >= 2
 
 
@@ -176,42 +177,42 @@ def test_no_row_ends_before_its_second_frame(rig: Rig, prompts: list[RowInput]) 
 
 
 def test_rows_that_no_longer_fit_begin_again_and_say_the_same(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
-    longest = max(len(prompt.embedded) for prompt in prompts)
+    longest = max(len(row.prefill) for row in inputs)
     loop = rig.loop(PUBLISHED, rows=12, cells=3 * 128)
     assert longest + CAP > 96  # so the first allocation, of 128 columns, is outgrown
-    spoken = speak(loop, prompts)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     assert loop.counters.restarts > 0
 
 
 @pytest.mark.parametrize("failing", ["frame", "start"])
 def test_out_of_memory_is_answered_by_a_smaller_batch_and_no_line_fails(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], failing: str, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     loop = rig.loop(PUBLISHED, rows=8, announce=said.append)
     stock = getattr(loop.batch, failing)
 
     def scarce(first: int, second: Any, *rest: Any) -> Any:
-        # frame(rows, ...) and start(first_slot, prompts)
+        # frame(rows, ...) and start(first_slot, inputs)
         rows = first if failing == "frame" else first + len(second)
         if rows > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return stock(first, second, *rest)
 
     monkeypatch.setattr(loop.batch, failing, scarce)
-    spoken = speak(loop, prompts)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     assert loop.plan.rows == 2 and len(said) == 2 and "2 lines" in said[-1]
 
 
 def test_out_of_memory_in_a_later_group_of_prompts_speaks_no_line_twice(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "server.engines.qwen.loop.decode_loop.PREFILL_COLUMNS", 2 * max(len(p.embedded) for p in prompts)
+        "server.engines.qwen.loop.decode_loop.PREFILL_COLUMNS", 2 * max(len(row.prefill) for row in inputs)
     )
     loop = rig.loop(PUBLISHED, rows=8)
     stock, calls = loop.batch.start, []
@@ -224,7 +225,7 @@ def test_out_of_memory_in_a_later_group_of_prompts_speaks_no_line_twice(
 
     monkeypatch.setattr(loop.batch, "start", scarce)
     order: list[int] = []
-    waiting = list(prompts)
+    waiting = list(inputs)
 
     def more(free: int) -> list[RowInput]:
         taken, waiting[:] = waiting[:free], waiting[free:]
@@ -239,28 +240,28 @@ def test_out_of_memory_in_a_later_group_of_prompts_speaks_no_line_twice(
 
 
 def test_rows_that_an_error_left_behind_are_not_spoken_in_the_next_run(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any]
+    rig: Rig, inputs: list[RowInput], fresh: list[Any]
 ) -> None:
     loop = rig.loop(PUBLISHED, rows=12, cells=3 * 128)
 
-    waiting = list(prompts)
+    waiting = list(inputs)
 
     def more(free: int) -> list[RowInput]:
         taken, waiting[:] = waiting[:free], waiting[free:]
         return taken
 
     def fail(_ended: Any) -> None:
-        if loop._put_back:
+        if loop._deferred:
             raise KeyError("a bug")
 
     with pytest.raises(KeyError):
         loop.run(more, fail, lambda _id: False)
-    assert loop._put_back
-    assert set(speak(loop, prompts[:1])) == {0}
+    assert loop._deferred
+    assert set(speak(loop, inputs[:1])) == {0}
 
 
 def test_memory_for_not_even_one_row_is_an_error(
-    rig: Rig, prompts: list[RowInput], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = rig.loop(PUBLISHED)
 
@@ -269,18 +270,18 @@ def test_memory_for_not_even_one_row_is_an_error(
 
     monkeypatch.setattr(loop.batch, "frame", none)
     with pytest.raises(torch.OutOfMemoryError):
-        speak(loop, prompts[:1])
+        speak(loop, inputs[:1])
 
 
 def test_a_card_that_has_become_slow_gets_fewer_rows_and_one_warning(
-    rig: Rig, prompts: list[RowInput], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from server.engines.qwen.loop.slowdown import SpeedWatch
+    from server.engines.qwen.loop.slowdown import SlowdownWatch
 
     clock = [0.0]
     said: list[str] = []
     loop = rig.loop(PUBLISHED, rows=4, announce=said.append)
-    loop.speed = SpeedWatch()
+    loop.watch = SlowdownWatch()
     monkeypatch.setattr("server.engines.qwen.loop.decode_loop.time.perf_counter", lambda: clock[0])
     frame = loop.batch.frame
 
@@ -289,22 +290,22 @@ def test_a_card_that_has_become_slow_gets_fewer_rows_and_one_warning(
         return frame(*args)
 
     monkeypatch.setattr(loop.batch, "frame", timed)
-    endless = [replace(prompts[number], shortest=10**6, cap=330) for number in range(4)]
+    endless = [replace(inputs[number], min_frames=10**6, cap=330) for number in range(4)]
     speak(loop, endless)
     assert len(said) == 1 and "100 ms" in said[0] and "20 ms" in said[0]
     assert loop.plan.rows == 2
 
 
-def test_prompts_that_begin_are_not_taken_for_a_slow_card(
-    rig: Rig, prompts: list[RowInput], monkeypatch: pytest.MonkeyPatch
+def test_a_prefill_is_not_taken_for_a_slow_card(
+    rig: Rig, inputs: list[RowInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The look after them waits for them, too."""
-    from server.engines.qwen.loop.slowdown import SpeedWatch
+    """The read-back after a prefill waits for the prefill too."""
+    from server.engines.qwen.loop.slowdown import SlowdownWatch
 
     clock = [0.0]
     said: list[str] = []
     loop = rig.loop(PUBLISHED, rows=4, announce=said.append)
-    loop.speed = SpeedWatch()
+    loop.watch = SlowdownWatch()
     monkeypatch.setattr("server.engines.qwen.loop.decode_loop.time.perf_counter", lambda: clock[0])
     frame, start = loop.batch.frame, loop.batch.start
     pending = [0.0]
@@ -320,13 +321,13 @@ def test_prompts_that_begin_are_not_taken_for_a_slow_card(
 
     monkeypatch.setattr(loop.batch, "frame", timed)
     monkeypatch.setattr(loop.batch, "start", queued)
-    long = [replace(prompts[0], id=n, shortest=10**6, cap=200) for n in range(3)]
-    # Four rows for long enough to know what is usual; then rows of one frame follow each other in the last place, and
-    # each look comes after a beginning.
-    quiet = replace(prompts[1], id=9, shortest=10**6, cap=110)
-    short = [replace(prompts[1], id=n, shortest=10**6, cap=2) for n in range(10, 80)]
+    long = [replace(inputs[0], id=n, min_frames=10**6, cap=200) for n in range(3)]
+    # Four rows until there is a baseline; then rows of one frame follow each other in the last place, and each
+    # read-back comes after a prefill.
+    quiet = replace(inputs[1], id=9, min_frames=10**6, cap=110)
+    short = [replace(inputs[1], id=n, min_frames=10**6, cap=2) for n in range(10, 80)]
     speak(loop, [*long, quiet, *short])
-    assert loop.speed is not None and loop.speed.best_ms[4] == pytest.approx(20)
+    assert loop.watch is not None and loop.watch.best_ms[4] == pytest.approx(20)
     assert clock[0] > 35 and said == [] and loop.plan.rows == 4
 
 
@@ -350,45 +351,45 @@ class Replayed:
 
 
 def test_when_a_graph_cannot_be_captured_the_eager_path_says_the_same(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     loop = rig.loop(PUBLISHED, rows=4, announce=said.append, use_graphs=True)
 
     def half_done(rows: int, width: int) -> Any:
-        # What warming up does before a driver refuses: it speaks a frame for real.
+        # As warming up does before a driver refuses: it computes a real frame.
         loop.batch.frame(rows, width, loop.batch.noise[:rows, 0])
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
     monkeypatch.setattr(loop.runner, "_capture", half_done)
-    spoken = speak(loop, prompts)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     assert len(said) == 1 and not loop.runner.use_graphs
 
 
 def test_a_graphs_idle_rows_and_fixed_addresses_change_nothing(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of a graph's ways but the capture itself: more slots than rows, one noise tensor, one tensor of codes."""
-    loop = rig.loop(PUBLISHED, rows=8, pace=CARD_PACE, use_graphs=True)
+    """All of a graph but the capture itself: more slots than rows, one noise tensor, one tensor of codes."""
+    loop = rig.loop(PUBLISHED, rows=8, schedule=CARD_SCHEDULE, use_graphs=True)
     replayed: set[tuple[int, int]] = set()
     monkeypatch.setattr(loop.runner, "_capture", lambda *shape: Replayed(loop, *shape, replayed))
-    spoken = speak(loop, prompts)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     assert {rows for rows, _ in replayed} <= {1, 2, 3, 4, 6, 8} and len(replayed) > 3
 
 
 @pytest.mark.parametrize("held_rows", [5, 7, 9])
 def test_a_graph_never_runs_over_more_rows_than_have_keys_and_values(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], held_rows: int, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], held_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long rows leave room for fewer of them than the plan has, and for fewer than the next bucket."""
-    loop = rig.loop(PUBLISHED, rows=12, cells=held_rows * 256, pace=CARD_PACE, use_graphs=True)
+    loop = rig.loop(PUBLISHED, rows=12, cells=held_rows * 256, schedule=CARD_SCHEDULE, use_graphs=True)
     seen: set[tuple[int, int]] = set()
     monkeypatch.setattr(loop.runner, "_capture", lambda *shape: Replayed(loop, *shape, seen))
-    spoken = speak(loop, prompts)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
-    # No size of a bucket: without the bound by memory it would have been the next larger one.
+    # held_rows is no bucket: without the bound by memory the graph would have the next larger one.
     assert held_rows not in ROW_BUCKETS and held_rows in {rows for rows, _ in seen}
 
 
@@ -396,14 +397,14 @@ def test_a_graph_never_runs_over_more_rows_than_have_keys_and_values(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")]
 )
 def test_a_capture_without_memory_makes_the_batch_smaller_and_keeps_graphs(
-    rig: Rig, prompts: list[RowInput], fresh: list[Any], error: Exception, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, inputs: list[RowInput], fresh: list[Any], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     loop = rig.loop(PUBLISHED, rows=8, announce=said.append, use_graphs=True)
 
     def capture(rows: int, width: int) -> Any:
         if rows > 2:
-            # As torch does: ending the capture fails as well, and that is what arrives.
+            # As in torch: ending the capture fails too, and only this second error arrives.
             try:
                 raise error
             except RuntimeError:
@@ -411,13 +412,13 @@ def test_a_capture_without_memory_makes_the_batch_smaller_and_keeps_graphs(
         return Replayed(loop, rows, width)
 
     monkeypatch.setattr(loop.runner, "_capture", capture)
-    spoken = speak(loop, prompts)
+    spoken = speak(loop, inputs)
     assert all(same(spoken[number], one) for number, one in enumerate(fresh))
     assert loop.runner.use_graphs and loop.plan.rows == 2 and "2 lines" in said[-1]
 
 
-def test_a_card_is_looked_at_every_few_frames_and_a_cpu_at_each() -> None:
-    assert choose_schedule("cuda").look_frames == 4 and choose_schedule("cpu").look_frames == 1
+def test_a_card_is_read_back_every_few_frames_and_a_cpu_at_each() -> None:
+    assert choose_schedule("cuda").sync_frames == 4 and choose_schedule("cpu").sync_frames == 1
 
 
 def test_nothing_to_say_ends_at_once(rig: Rig) -> None:

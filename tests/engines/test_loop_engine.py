@@ -49,23 +49,23 @@ def engine(settings: EngineSettings) -> Iterator[BatchedQwenEngine]:
 
 @pytest.fixture(autouse=True)
 def short_caps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model ends by chance, after 30 frames or so: what has not is of no interest here."""
+    """The tiny model ends by chance, after some 30 frames; rows that go on longer are of no interest here."""
     monkeypatch.setattr("server.engines.qwen.loop.engine.frame_cap", lambda _text, _language: 45)
 
 
 def speak(engine: BatchedQwenEngine, lines: Sequence[tuple[int, TakeRequest]]) -> dict[int, Audio | TakeFailed]:
-    waiting, heard = list(lines), {}
+    waiting, takes = list(lines), {}
 
     def more(free: int) -> list[tuple[int, TakeRequest]]:
         taken, waiting[:] = waiting[:free], waiting[free:]
         return taken
 
     def deliver(number: int, take: Audio | TakeFailed) -> None:
-        assert number not in heard
-        heard[number] = take
+        assert number not in takes
+        takes[number] = take
 
     engine.speak_rows(more, deliver, lambda _number: False)
-    return heard
+    return takes
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_line_alone_sounds_as_it_does_among_others(
         take = takes[number]
         if isinstance(take, Audio):
             alone = engine.speak(row.text, row.language, row.seed)
-            # The codes are the same; the codec adds up in another order, a hundredth of a step of 16-bit audio.
+            # The codes are the same; the codec adds in another order, which is a hundredth of a step of 16-bit audio.
             assert len(alone.samples) == len(take.samples)
             assert float(np.abs(alone.samples - take.samples).max()) < 5e-5
         else:
@@ -117,23 +117,44 @@ def test_one_line_is_refused_without_the_others(
     engine: BatchedQwenEngine, takes: dict[int, Audio | TakeFailed]
 ) -> None:
     lines = [(90, TakeRequest("<|im_end|>", "Korean", 1)), LINES[0], (91, TakeRequest(TEXT, "Klingon", 1))]
-    heard = speak(engine, lines)
-    assert set(heard) == {90, 91, 0}
-    assert isinstance(heard[90], TakeFailed) and isinstance(heard[91], TakeFailed)
-    assert type(heard[0]) is type(takes[0])
+    found = speak(engine, lines)
+    assert set(found) == {90, 91, 0}
+    assert isinstance(found[90], TakeFailed) and isinstance(found[91], TakeFailed)
+    assert type(found[0]) is type(takes[0])
     for text, language, code in (("\n", "Korean", ErrorCode.TEXT_EMPTY), (TEXT, "Klingon", ErrorCode.LANGUAGE_UNKNOWN)):
         with pytest.raises(TextRefused) as refused:
             engine.speak(text, language, 1)
         assert refused.value.code is code
 
 
+def test_each_line_has_its_own_cap(engine: BatchedQwenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a line whose number an earlier, cancelled line had."""
+    monkeypatch.setattr("server.engines.qwen.loop.engine.frame_cap", lambda text, _language: len(text))
+    lines = [(number, TakeRequest("x" * frames, "Korean", 1)) for number, frames in enumerate((3, 5, 4, 9, 6))]
+    waiting, found, cancelled = [*lines, (1, TakeRequest("x" * 4, "Korean", 1))], {}, {1}
+
+    def more(_free: int) -> list[tuple[int, TakeRequest]]:
+        return [waiting.pop(0)] if waiting else []
+
+    def is_cancelled(number: int) -> bool:
+        if number in cancelled:
+            cancelled.discard(number)
+            return True
+        return False
+
+    engine.speak_rows(more, found.__setitem__, is_cancelled)
+    assert {number: take.reason for number, take in found.items() if isinstance(take, TakeFailed)} == {
+        number: f"frame cap of {frames} reached" for number, frames in ((0, 3), (1, 4), (2, 4), (3, 9), (4, 6))
+    }
+
+
 def test_lines_that_are_all_refused_are_not_the_end(engine: BatchedQwenEngine) -> None:
     batches = iter([[(1, TakeRequest("", "Korean", 1))], [(2, TakeRequest("", "Korean", 1))], [LINES[0]], []])
-    heard: list[int] = []
+    delivered: list[int] = []
     engine.speak_rows(
-        lambda _free: next(batches, []), lambda number, _take: heard.append(number), lambda _number: False
+        lambda _free: next(batches, []), lambda number, _take: delivered.append(number), lambda _number: False
     )
-    assert heard == [1, 2, 0]
+    assert delivered == [1, 2, 0]
 
 
 def test_what_speaking_does_not_need_is_given_back(engine: BatchedQwenEngine) -> None:
@@ -145,7 +166,7 @@ def test_what_speaking_does_not_need_is_given_back(engine: BatchedQwenEngine) ->
 def test_the_facts_tell_rows_and_loop(engine: BatchedQwenEngine) -> None:
     facts = engine.facts
     assert facts.rows == 8 and facts.in_flight == 12
-    # Another sound than stock's: the noise is another one.
+    # A take of the same seed is another one than stock's, since the noise is another.
     assert facts.sound.endswith("; loop 2") and facts.sound.isascii()
 
 
@@ -153,7 +174,7 @@ def test_a_codec_call_that_does_not_fit_is_made_in_smaller_pieces(
     engine: BatchedQwenEngine, takes: dict[int, Audio | TakeFailed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.codec, "frames_at_once", 512)
-    stock = engine.codec._go_on
+    stock = engine.codec._decode_piece
     refused: list[int] = []
 
     def scarce(codes: list[torch.Tensor], pasts: Any) -> Any:
@@ -162,12 +183,12 @@ def test_a_codec_call_that_does_not_fit_is_made_in_smaller_pieces(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return stock(codes, pasts)
 
-    monkeypatch.setattr(engine.codec, "_go_on", scarce)
+    monkeypatch.setattr(engine.codec, "_decode_piece", scarce)
     codes = torch.randint(0, 32, (100, 16))
     found = engine.decoded([codes])[0]
     assert len(found) == 100 * 1920 and refused and engine.codec.frames_at_once < 64
 
-    monkeypatch.setattr(engine.codec, "_go_on", lambda *_args: scarce([codes], None))
+    monkeypatch.setattr(engine.codec, "_decode_piece", lambda *_args: scarce([codes], None))
     with pytest.raises(torch.OutOfMemoryError):
         engine.decoded([codes])
 
@@ -207,10 +228,10 @@ def test_rows_and_the_codecs_context_can_be_set(settings: EngineSettings, takes:
     assert isinstance(opened, BatchedQwenEngine)
     assert opened.facts.rows == 3 and opened.facts.in_flight == 5
     assert opened.whole_reference is not None
-    heard = speak(opened, LINES)
-    assert set(heard) == set(takes)
+    found = speak(opened, LINES)
+    assert set(found) == set(takes)
     for number, take in takes.items():
-        other = heard[number]
+        other = found[number]
         assert type(other) is type(take)
         if isinstance(take, Audio) and isinstance(other, Audio):
             assert len(other.samples) == len(take.samples)

@@ -8,7 +8,7 @@ from typing import Any
 import loops
 import pytest
 import torch
-from loops import CARD_PACE, GREEDY, PUBLISHED, TEXTS, Rig, alone, speak, stock_codes, voice
+from loops import CARD_SCHEDULE, GREEDY, PUBLISHED, TEXTS, Rig, alone, speak, stock_codes, voice
 
 CAP = 26
 ASKED = {"do_sample": False, "subtalker_dosample": False, "repetition_penalty": 1.05}
@@ -32,14 +32,14 @@ def test_greedy_codes_equal_stocks_alone_in_a_batch_and_after_a_refill(
     speaker = voice(shallow, icl)
     wanted = [stock_codes(shallow, [text], speaker, text_first, CAP, **ASKED)[0] for text in TEXTS]
     rig = Rig.on(shallow)
-    prompts = rig.prompts(TEXTS, speaker, CAP, text_first)
-    together = speak(rig.loop(), prompts)
-    refilled = speak(rig.loop(rows=2, pace=CARD_PACE), prompts)
-    for number, prompt in enumerate(prompts):
+    inputs = rig.inputs(TEXTS, speaker, CAP, text_first)
+    together = speak(rig.loop(), inputs)
+    refilled = speak(rig.loop(rows=2, schedule=CARD_SCHEDULE), inputs)
+    for number, row in enumerate(inputs):
         assert torch.equal(together[number].codes, wanted[number])
         assert torch.equal(refilled[number].codes, wanted[number])
-        assert torch.equal(alone(rig.loop(), prompt).codes, wanted[number])
-    # The greedy model says different things: equality is no accident of a constant.
+        assert torch.equal(alone(rig.loop(), row).codes, wanted[number])
+    # The greedy model draws different codes for different texts, so equality does not come from a constant.
     assert len({tuple(codes.flatten().tolist()) for codes in wanted}) == len(TEXTS)
 
 
@@ -48,10 +48,10 @@ def test_greedy_codes_equal_stocks_at_real_depth(deep: Any) -> None:
         speaker = voice(deep, icl)
         wanted = stock_codes(deep, TEXTS[:3], speaker, text_first, 12, **ASKED)
         rig = Rig.on(deep)
-        prompts = rig.prompts(TEXTS[:3], speaker, 12, text_first)
-        together = speak(rig.loop(GREEDY), prompts)
+        inputs = rig.inputs(TEXTS[:3], speaker, 12, text_first)
+        together = speak(rig.loop(GREEDY), inputs)
         assert all(torch.equal(together[number].codes, codes) for number, codes in enumerate(wanted))
-        assert torch.equal(alone(rig.loop(), prompts[1]).codes, wanted[1])
+        assert torch.equal(alone(rig.loop(), inputs[1]).codes, wanted[1])
 
 
 def test_rows_end_where_stocks_do_and_one_that_does_not_is_told_apart(shallow: Any) -> None:
@@ -59,7 +59,7 @@ def test_rows_end_where_stocks_do_and_one_that_does_not_is_told_apart(shallow: A
     wanted = [stock_codes(shallow, [text], speaker, False, 200, **ASKED)[0] for text in TEXTS]
     rig = Rig.on(shallow)
     longest = max(map(len, wanted))
-    spoken = speak(rig.loop(), rig.prompts(TEXTS, speaker, longest + 1, False))
+    spoken = speak(rig.loop(), rig.inputs(TEXTS, speaker, longest + 1, False))
     for number, codes in enumerate(wanted):
         assert torch.equal(spoken[number].codes, codes)
         assert spoken[number].ended == (len(codes) < longest)
@@ -89,10 +89,10 @@ def test_a_float16_talker_beside_a_float32_predictor_speaks(tiny_checkpoint: Pat
     speaker = voice(model)
     wanted = stock_codes(model, TEXTS[1:2], speaker, True, 12, **ASKED)[0]
     rig = Rig.on(model)
-    assert rig.talker.stack.dtype == torch.float16 and rig.predictor.stack.dtype == torch.float32
-    spoken = alone(rig.loop(), rig.prompts(TEXTS[1:2], speaker, 12)[0])
+    assert rig.talker.layers.dtype == torch.float16 and rig.predictor.layers.dtype == torch.float32
+    spoken = alone(rig.loop(), rig.inputs(TEXTS[1:2], speaker, 12)[0])
     assert spoken.finite
-    # Rounding differs from stock's here and there; the beginning is the same.
+    # Rounding differs from stock's in places; the first frame is the same.
     assert torch.equal(spoken.codes[0], wanted[0])
 
 
@@ -104,12 +104,12 @@ def test_on_a_card_graphs_and_eager_path_say_what_stock_says(tiny_checkpoint: Pa
     speaker = voice(model)
     wanted = [stock_codes(model, [text], speaker, True, CAP, **ASKED)[0].cpu() for text in TEXTS]
     rig = Rig.on(model)
-    prompts = rig.prompts(TEXTS, speaker, CAP)
+    inputs = rig.inputs(TEXTS, speaker, CAP)
     said: list[str] = []
-    graphed = rig.loop(rows=3, pace=CARD_PACE, announce=said.append, use_graphs=True)
-    for loop in (rig.loop(rows=3, pace=CARD_PACE, use_graphs=False), graphed):
-        spoken = speak(loop, prompts)
+    graphed = rig.loop(rows=3, schedule=CARD_SCHEDULE, announce=said.append, use_graphs=True)
+    for loop in (rig.loop(rows=3, schedule=CARD_SCHEDULE, use_graphs=False), graphed):
+        spoken = speak(loop, inputs)
         assert all(torch.equal(spoken[number].codes, codes) for number, codes in enumerate(wanted))
     assert graphed.runner.use_graphs and said == [], said
-    sampled = [speak(rig.loop(PUBLISHED, rows=rows, pace=CARD_PACE), prompts) for rows in (1, 4)]
+    sampled = [speak(rig.loop(PUBLISHED, rows=rows, schedule=CARD_SCHEDULE), inputs) for rows in (1, 4)]
     assert all(torch.equal(sampled[0][number].codes, sampled[1][number].codes) for number in range(len(TEXTS)))

@@ -47,7 +47,7 @@ def logits_of(tokens: int = 2049, seed: int = 3) -> Tensor:
 
 
 def probabilities(logits: Tensor, draw: Draw) -> Tensor:
-    """What transformers makes of these logits."""
+    """The probabilities that transformers' processors make of these logits."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     scores = TemperatureLogitsWarper(draw.temperature)(None, logits)
@@ -123,7 +123,7 @@ def test_noise_is_gumbel_and_independent_between_seeds_and_steps() -> None:
     rows = torch.cat((noise[:, 0], noise[:, 1]))
     correlations = np.corrcoef(rows.numpy())
     np.fill_diagonal(correlations, 0)
-    # 600 rows of 2049 numbers: chance makes 0.022 usual, and five times that impossible.
+    # 600 rows of 2049 numbers: by chance 0.022 is usual, and five times that is practically impossible.
     assert np.abs(correlations).max() < 0.15
     # Neighbouring tokens, which get neighbouring counters.
     lagged = np.corrcoef(rows[:, :-1].flatten().numpy(), rows[:, 1:].flatten().numpy())[0, 1]
@@ -154,11 +154,11 @@ def test_a_whole_model_draws_from_stocks_distribution(tiny_checkpoint: Path) -> 
     rig, speaker = Rig.on(model, TAKES), voice(model, icl=False)
     torch.manual_seed(1)
     theirs = stock_codes(model, [TEXTS[0]] * TAKES, speaker, True, 5, **asked)
-    one = rig.prompts(TEXTS[:1], speaker, 5)[0]
+    one = rig.inputs(TEXTS[:1], speaker, 5)[0]
 
     def likeness(sampling: Sampling) -> float:
-        prompts = [RowInput(number, one.embedded, one.trailing, number, 5) for number in range(TAKES)]
-        spoken = speak(rig.loop(sampling, rows=TAKES), prompts)
+        inputs = [RowInput(number, one.prefill, one.trailing, number, 5) for number in range(TAKES)]
+        spoken = speak(rig.loop(sampling, rows=TAKES), inputs)
         ours = [spoken[number].codes for number in range(TAKES)]
         values = [two_samples(marginal(theirs, *place), marginal(ours, *place)) for place in PLACES]
         # Fisher: under equality the logarithms add up to a chi-square of their own.
@@ -170,6 +170,6 @@ def test_a_whole_model_draws_from_stocks_distribution(tiny_checkpoint: Path) -> 
 
 
 def marginal(takes: list[Tensor], frame: int, group: int) -> Tensor:
-    """Counts of a code at one place, and of takes that were over before."""
+    """Counts of a code at one place; the last count is of takes that had ended earlier."""
     codes = [int(codes[frame, group]) if len(codes) > frame else CODEBOOK for codes in takes]
     return torch.bincount(torch.tensor(codes), minlength=CODEBOOK + 1)

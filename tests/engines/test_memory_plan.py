@@ -24,7 +24,7 @@ from server.engines.qwen.load.memory import (
     usable_memory,
     width_for,
 )
-from server.engines.qwen.loop.slowdown import SLOW_FACTOR, WINDOW, SpeedWatch, recorded, watch_with_record
+from server.engines.qwen.loop.slowdown import SLOW_FACTOR, WINDOW, SlowdownWatch, read_best_times, watch_with_record
 
 GTX_1060 = ModelSizes(column_bytes=28 * 2 * 8 * 128 * 2, row_bytes=5 * MIB, codec_frame_bytes=6 * 96 * 1920 * 4)
 """The 1.7B model in float16: 112 KiB a column, 4.2 MiB a codec frame."""
@@ -129,32 +129,32 @@ def test_neighbours_are_grouped_within_a_bound(
     assert groups_within(sizes, limit, max_padding) == groups
 
 
-# --- speed
+# --- slowdown
 
 
-def feed(watch: SpeedWatch, rows: int, step_ms: float, windows: int = 1) -> list[object]:
+def feed(watch: SlowdownWatch, rows: int, step_ms: float, windows: int = 1) -> list[object]:
     found = [watch.note(rows, step_ms) for _ in range(windows * WINDOW)]
     return [one for one in found if one is not None]
 
 
 def test_a_machine_three_times_slower_than_it_was_is_told_once() -> None:
-    watch = SpeedWatch()
+    watch = SlowdownWatch()
     assert feed(watch, 8, 20, 3) == []
     assert feed(watch, 8, 20 * SLOW_FACTOR - 1) == []
     (told,) = feed(watch, 8, 20 * SLOW_FACTOR + 1, 4)
-    assert (told.usual_ms, told.now_ms, told.rows) == (20, 61, 8)  # type: ignore[attr-defined]
+    assert (told.baseline_ms, told.now_ms, told.rows) == (20, 61, 8)  # type: ignore[attr-defined]
     assert feed(watch, 4, 1) == [] and feed(watch, 4, 100, 3) == []
 
 
 def test_larger_batches_and_single_slow_steps_are_no_slowdown() -> None:
-    watch = SpeedWatch()
+    watch = SlowdownWatch()
     assert feed(watch, 1, 10, 2) == []
     assert feed(watch, 32, 100, 2) == []
     for number in range(WINDOW * 4):
         assert watch.note(1, 5000 if number % 3 == 0 else 10) is None
 
 
-def test_a_worker_that_starts_into_a_slow_night_knows_what_was_usual(tmp_path: Path) -> None:
+def test_a_worker_that_starts_into_a_slow_night_knows_the_baseline(tmp_path: Path) -> None:
     file = tmp_path / "voices" / "speeds.json"
     first = watch_with_record(file, "a card; a model")
     assert feed(first, 8, 20, 2) == [] and feed(first, 4, 12) == []
@@ -162,12 +162,12 @@ def test_a_worker_that_starts_into_a_slow_night_knows_what_was_usual(tmp_path: P
     later = watch_with_record(file, "a card; a model")
     assert later.best_ms == {8: 20, 4: 12}
     (told,) = feed(later, 8, 61)
-    assert (told.usual_ms, told.now_ms) == (20, 61)  # type: ignore[attr-defined]
-    # A slow night is no new usual; a better one is.
-    assert recorded(file, "a card; a model") == {8: 20, 4: 12}
+    assert (told.baseline_ms, told.now_ms) == (20, 61)  # type: ignore[attr-defined]
+    # Slower times make no new baseline; better ones do.
+    assert read_best_times(file, "a card; a model") == {8: 20, 4: 12}
     feed(watch_with_record(file, "a card; a model"), 8, 15)
-    assert recorded(file, "a card; a model") == {8: 15, 4: 12}
-    assert recorded(file, "another card; a model") == {8: 30}
+    assert read_best_times(file, "a card; a model") == {8: 15, 4: 12}
+    assert read_best_times(file, "another card; a model") == {8: 30}
 
 
 @pytest.mark.parametrize("damaged", ["", "[1, 2]", '{"a card": 5}', '{"a card": {"x": 1}}', '{"a card": {"8": null}}'])
@@ -176,7 +176,7 @@ def test_a_damaged_record_is_begun_anew(tmp_path: Path, damaged: str) -> None:
     file.write_text(damaged, "utf-8")
     watch = watch_with_record(file, "a card")
     assert watch.best_ms == {} and feed(watch, 2, 10) == []
-    assert recorded(file, "a card") == {2: 10}
+    assert read_best_times(file, "a card") == {2: 10}
 
 
 def test_a_record_that_cannot_be_kept_is_no_fault(tmp_path: Path) -> None:

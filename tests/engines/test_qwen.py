@@ -94,7 +94,7 @@ def ending_takes(engine: Engine, count: int = 1) -> dict[int, Audio]:
     """Seeds whose takes of TEXT end by themselves within three seconds, and those takes."""
     takes: dict[int, Audio] = {}
     with pytest.MonkeyPatch.context() as patch:
-        # Only so that the others do not last: what ends below a cap is the same under any higher one.
+        # Only to save time: a take that ends below a cap is the same under any higher cap.
         patch.setattr("server.engines.qwen.stock.frame_cap", lambda _text, _language: 40)
         for seed in range(30):
             try:
@@ -171,7 +171,7 @@ def test_a_take_that_runs_into_the_cap_fails_and_the_same_take_passes_below_a_hi
     # A cap just above what the take needs (the end of speech is a token too) lets it pass unchanged ...
     monkeypatch.setattr("server.engines.qwen.stock.frame_cap", lambda _text, _language: frames + 2)
     assert engine.speak(TEXT, "Korean", seed).samples.tobytes() == take.samples.tobytes()
-    # ... and one frame less is a cap that was reached: nothing tells that from a runaway.
+    # ... and a cap of one frame less is reached, which cannot be told from a runaway.
     for cap in (frames + 1, frames, max(2, frames // 2)):
         monkeypatch.setattr("server.engines.qwen.stock.frame_cap", lambda _text, _language, cap=cap: cap)
         with pytest.raises(TakeFailed, match="take_failed") as failed:
@@ -243,7 +243,7 @@ def test_an_error_of_the_card_is_passed_on_as_it_is(engine: Engine, monkeypatch:
 @pytest.mark.parametrize(
     ("text", "language", "slow_seconds"),
     [
-        # What a slow reader (2.5 syllables a second) with a second at each pause needs.
+        # The frames of a slow reader: 2.5 syllables a second, and a second at each pause.
         ("네.  ...  그리고 잠시 쉬어가겠습니다.", "Korean", 13 / 2.5 + 2),
         ("2024년 11월 20일, 기온은 -3.5도였다.", "Korean", 26 / 2.5 + 2),
         ("HTTP와 USB, 그리고 100%!", "Korean", 22 / 2.5 + 2),
@@ -344,7 +344,7 @@ def test_a_changed_clip_or_text_or_a_damaged_file_makes_the_prompt_anew(
     assert len(encoded) == 3
     assert len({opened.facts.voice for opened in (first, other_text, other_clip)}) == 3
 
-    # The same clip under another name, and a text wrapped otherwise, are the same voice.
+    # The same clip under another name, and the same text with other line breaks, are the same voice.
     shutil.copy(settings.ref_audio, tmp_path / "copy.wav")
     copied = open_engine(
         replace(settings, ref_audio=str(tmp_path / "copy.wav"), ref_text=f" {settings.ref_text}\n"), silent_announce
@@ -631,7 +631,7 @@ def test_without_the_casts_a_wider_code_predictor_breaks_generation(
 
 @pytest.fixture(scope="module")
 def as_wide_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Talker and code predictor as wide as each other, as in the 0.6B model."""
+    """Talker and code predictor of the same width, as in the 0.6B model."""
     return build(tmp_path_factory.mktemp("wide") / "model", predictor_hidden=HIDDEN)
 
 
@@ -664,7 +664,7 @@ def test_a_16_bit_talker_speaks_with_code_predictor_and_codec_in_float32(
         "codec": {torch.float32},
     }
     assert np.isfinite(audio).all() and float(np.sqrt(np.mean(audio**2))) > 0.02
-    # All but the predictor and the speaker encoder is in the talker's format: nothing was loaded wide.
+    # All but the predictor and the speaker encoder is in the talker's format: nothing was loaded in float32.
     wide = {
         name.split(".")[1]
         for name, p in model.model.named_parameters()
@@ -712,7 +712,7 @@ def test_the_codecs_weights_are_not_rounded(tiny_checkpoint: Path) -> None:
 
 
 def test_qwen_tts_imports_beside_packages_that_are_broken(tmp_path: Path) -> None:
-    """What the published torchaudio does beside a CPU torch: OSError at its import; and sox and onnxruntime as bad."""
+    """The published torchaudio raises OSError when imported beside a CPU torch; sox and onnxruntime may fail too."""
     for name, error in (("torchaudio", "OSError"), ("sox", "RuntimeError"), ("onnxruntime", "ImportError")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise {error}('libc10_cuda.so: cannot open shared object file')")
@@ -727,7 +727,7 @@ def test_qwen_tts_imports_beside_packages_that_are_broken(tmp_path: Path) -> Non
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
     )
     assert done.returncode == 0, done.stderr
-    # Nothing but our own two lines: no flash-attn banner, no word of SoX.
+    # Only our own two lines: no flash-attn banner, and no warning about SoX.
     assert done.stdout.splitlines() == ["Qwen3TTSModel", "[]"]
     assert "SoX" not in done.stderr
 
@@ -775,7 +775,7 @@ def test_importing_the_package_brings_in_no_torch() -> None:
 
 
 def test_the_text_embedding_can_stay_in_memory_when_the_model_goes_to_its_device(tiny_checkpoint: Path) -> None:
-    """`meta` stands for a card: what has gone there has no data any more."""
+    """`meta` stands for a card: a tensor that was moved there has no data any more."""
     from server.engines.qwen.load.precision import Precision
     from server.engines.qwen.stock import load_model, place
 
@@ -790,7 +790,7 @@ def test_the_text_embedding_can_stay_in_memory_when_the_model_goes_to_its_device
 
 
 def test_positions_are_not_rounded_where_formats_meet() -> None:
-    """Stock counts in floating point; in bfloat16 the positions 301 and 302 would be one."""
+    """Stock counts positions in floating point; in bfloat16 the positions 301 and 302 would be the same number."""
     from server.engines.qwen.load.mixed_precision import cast_at_borders
 
     class Module(torch.nn.Module):

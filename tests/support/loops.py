@@ -1,4 +1,4 @@
-"""The decode loop on tiny models: what its tests share."""
+"""Helpers of the tests of the decode loop, on tiny models."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from server.engines.qwen.load.memory import MemoryPlan
 from server.engines.qwen.loop.batch import RowInput, SyncSchedule
 from server.engines.qwen.loop.decode_loop import DecodeLoop, FinishedRow
 from server.engines.qwen.model.code_predictor import CodePredictor
-from server.engines.qwen.model.prompt_embedding import PromptWriter
+from server.engines.qwen.model.input_embedding import InputEmbedder
 from server.engines.qwen.model.sampling import Draw, Sampling
 from server.engines.qwen.model.talker import Talker
 
 GREEDY = Sampling(Draw(sample=False), Draw(sample=False), 1.05)
 PUBLISHED = Sampling()
-CPU_PACE = SyncSchedule(look_frames=1, noise_frames=8)
-CARD_PACE = SyncSchedule(look_frames=4, noise_frames=4)
+CPU_SCHEDULE = SyncSchedule(sync_frames=1, noise_frames=8)
+CARD_SCHEDULE = SyncSchedule(sync_frames=4, noise_frames=4)
 TEXTS = (
     "네.",
     "The lamp on the table was still warm, and nobody had touched it since the morning of the third day.",
@@ -71,7 +71,7 @@ def voice(model: Any, icl: bool = True, frames: int = 30) -> Any:
 def stock_codes(
     model: Any, texts: Sequence[str], speaker: Any, text_first: bool, cap: int, **asked: Any
 ) -> list[Tensor]:
-    """What stock's own generate draws, one (frames, 16) per text."""
+    """The codes that stock's own generate draws, (frames, 16) for each text."""
     found: list[list[Tensor]] = []
     generate = model.model.generate
 
@@ -80,10 +80,10 @@ def stock_codes(
         found.append(result[0])
         return result
 
-    def unheard(encoded: list[Any]) -> tuple[list[Any], int]:
+    def silent(encoded: list[Any]) -> tuple[list[Any], int]:
         return [np.zeros(0, np.float32) for _ in encoded], 24_000
 
-    with patch.object(model.model, "generate", noted), patch.object(model.model.speech_tokenizer, "decode", unheard):
+    with patch.object(model.model, "generate", noted), patch.object(model.model.speech_tokenizer, "decode", silent):
         model.generate_voice_clone(
             text=list(texts),
             language="Korean",
@@ -110,32 +110,37 @@ class Rig:
         return cls(model, talker, CodePredictor(model.model.talker.code_predictor, rows))
 
     def loop(
-        self, sampling: Sampling = GREEDY, rows: int = 8, pace: SyncSchedule = CPU_PACE, cells: int = 10**6, **more: Any
+        self,
+        sampling: Sampling = GREEDY,
+        rows: int = 8,
+        schedule: SyncSchedule = CPU_SCHEDULE,
+        cells: int = 10**6,
+        **more: Any,
     ) -> DecodeLoop:
-        return DecodeLoop(self.talker, self.predictor, sampling, MemoryPlan(rows, cells, 512), pace, **more)
+        return DecodeLoop(self.talker, self.predictor, sampling, MemoryPlan(rows, cells, 512), schedule, **more)
 
-    def prompts(
+    def inputs(
         self,
         texts: Sequence[str],
         speaker: Any,
         cap: int,
         text_first: bool = True,
         seeds: Sequence[int] | None = None,
-        shortest: int = 2,
+        min_frames: int = 2,
     ) -> list[RowInput]:
-        writer = PromptWriter(self.model, speaker, text_first)
-        written = [writer.write(text, "Korean") for text in texts]
+        embedder = InputEmbedder(self.model, speaker, text_first)
+        embedded = [embedder.embed(text, "Korean") for text in texts]
         return [
-            RowInput(number, one.prompt, one.trailing, seeds[number] if seeds else number, cap, shortest)
-            for number, one in enumerate(written)
+            RowInput(number, one.prefill, one.trailing, seeds[number] if seeds else number, cap, min_frames)
+            for number, one in enumerate(embedded)
         ]
 
 
 def speak(
-    loop: DecodeLoop, prompts: Sequence[RowInput], is_cancelled: Callable[[int], bool] = lambda _number: False
+    loop: DecodeLoop, inputs: Sequence[RowInput], is_cancelled: Callable[[int], bool] = lambda _number: False
 ) -> dict[int, FinishedRow]:
-    """All of them, as many at a time as the loop takes."""
-    waiting, spoken = list(prompts), {}
+    """The finished rows by id, as many spoken at a time as the loop takes."""
+    waiting, spoken = list(inputs), {}
 
     def more(free: int) -> list[RowInput]:
         taken, waiting[:] = waiting[:free], waiting[free:]
@@ -150,9 +155,9 @@ def speak(
     return spoken
 
 
-def alone(loop: DecodeLoop, prompt: RowInput) -> FinishedRow:
-    return speak(loop, [prompt])[prompt.id]
+def alone(loop: DecodeLoop, row: RowInput) -> FinishedRow:
+    return speak(loop, [row])[row.id]
 
 
-def with_id(prompt: RowInput, number: int) -> RowInput:
-    return replace(prompt, id=number)
+def with_id(row: RowInput, number: int) -> RowInput:
+    return replace(row, id=number)

@@ -1,8 +1,8 @@
 """A Qwen3-TTS Base model small enough to build in a second, with random weights, for the real qwen-tts package.
 
 Every module of the published models is there (talker, code predictor, speaker encoder, Mimi encoder, 12 Hz decoder,
-byte-level BPE); widths, depths and vocabularies are small, rates are the real ones: 24 kHz, 1920 samples a frame, 16
-codes a frame. What it speaks is noise at a speech-like level; it ends after 30 frames or so, by chance of the seed.
+byte-level BPE). Widths, depths and vocabularies are small; rates are the real ones: 24 kHz, 1920 samples a frame, 16
+codes a frame. The model speaks noise at the level of speech, and ends after some 30 frames, depending on the seed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from server.engines.qwen.load.imports import import_qwen_tts
 
 CODE_GROUPS = 16
 CODEBOOK = 32
-"""The published one has 2048. One token in 33 is then the end of speech, which makes takes of two or three seconds."""
+"""The published codebook has 2048. Here one token in 33 is the end of speech, so takes last two or three seconds."""
 HIDDEN = 32
 NARROW_PREDICTOR = 16
-"""Narrower than the talker, with a projection between them, as in the 1.7B model; in the 0.6B both are as wide."""
+"""Narrower than the talker, with a projection between them, as in the 1.7B model; the 0.6B model has one width."""
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>")
 LANGUAGES = (
     "korean",
@@ -155,7 +155,7 @@ def _talker_config(ids: dict[str, int], predictor_hidden: int) -> dict[str, Any]
         "speaker_encoder_config": {
             "mel_dim": 128,  # fixed in the package
             "enc_dim": HIDDEN,
-            "enc_channels": [16, 16, 16, 16, 48],  # the last is the sum of the three before
+            "enc_channels": [16, 16, 16, 16, 48],  # the last is the sum of the three before it
             "enc_attention_channels": 8,
             "enc_res2net_scale": 8,
             "enc_se_channels": 8,
@@ -169,7 +169,7 @@ def _talker_config(ids: dict[str, int], predictor_hidden: int) -> dict[str, Any]
             "rope_scaling": {"interleaved": True, "mrope_section": [4, 2, 2], "rope_type": "default"},
             "text_hidden_size": HIDDEN,
             "text_vocab_size": ids[""],
-            # Placed behind the codebook as in the published models, where it ends at 2048.
+            # After the codebook's end, as in the published models, whose codebook ends at 2048.
             "codec_pad_id": CODEBOOK + 100,
             "codec_bos_id": CODEBOOK + 101,
             "codec_eos_token_id": CODEBOOK + 102,
@@ -196,7 +196,7 @@ def _write_codec(folder: Path) -> None:
     with torch.no_grad():
         for name, weight in (*codec.named_parameters(), *codec.named_buffers()):
             if name.endswith(("embedding_sum", "embed_sum")):
-                weight.normal_()  # zero as made: all frames would sound alike
+                weight.normal_()  # zero when built, and all frames would sound alike
             elif name.endswith("cluster_usage"):
                 weight.fill_(1)
             elif weight.dim() > 1:
@@ -260,16 +260,16 @@ def _codec_config() -> dict[str, Any]:
 
 
 def _set_level(codec: Any, rms: float) -> None:
-    """Scales the last convolution; measured before the decoder clips to full scale."""
+    """Scales the last convolution, whose level is measured before the decoder clips to full scale."""
     import torch
 
     last = codec.decoder.decoder[-1].conv
     last.bias.zero_()
-    heard = []
-    hook = last.register_forward_hook(lambda _module, _inputs, out: heard.append(out.square().mean().sqrt().item()))
+    levels = []
+    hook = last.register_forward_hook(lambda _module, _inputs, out: levels.append(out.square().mean().sqrt().item()))
     codec.decoder(torch.randint(0, CODEBOOK, (1, CODE_GROUPS, 40)))
     hook.remove()
-    last.weight.mul_(rms / heard[0])
+    last.weight.mul_(rms / levels[0])
 
 
 def _write_json(path: Path, value: object) -> None:

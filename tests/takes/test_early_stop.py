@@ -74,7 +74,7 @@ def grow(ear: DummyDetector, samples: Samples, sample_rate: int) -> int | None:
     frames = max(1, math.ceil(ear.first_s / FRAME_S))
     while frames * FRAME_S * sample_rate <= len(samples):
         heard = round(frames * FRAME_S * sample_rate)
-        if ear.enough(Audio(samples[:heard], sample_rate)):
+        if ear.is_met(Audio(samples[:heard], sample_rate)):
             return heard
         frames += round(ear.every_s / FRAME_S)
     return None
@@ -316,10 +316,10 @@ def test_a_question_that_was_on_its_way_changes_nothing(engine: DraftEngine, cal
     heard = grow(ear, samples, rate)
     assert heard is not None and heard < len(samples)
     cut = ear.cut
-    assert ear.enough(Audio(samples[: heard + round(0.1 * rate)], rate)) and ear.enough(Audio(samples, rate))
+    assert ear.is_met(Audio(samples[: heard + round(0.1 * rate)], rate)) and ear.is_met(Audio(samples, rate))
     assert ear.cut is cut and ear.heard_samples == heard
     # A take that begins anew is heard anew.
-    assert not ear.enough(Audio(samples[: heard // 3], rate)) and ear.cut is None
+    assert not ear.is_met(Audio(samples[: heard // 3], rate)) and ear.cut is None
     assert grow(ear, samples, rate) == heard
 
 
@@ -336,7 +336,7 @@ def test_stopping_is_right_with_a_dummy_much_longer_than_the_line(engine: DraftE
 def test_questions_come_as_often_as_a_card_is_looked_at() -> None:
     from server.engines.qwen.loop.batch import choose_schedule
 
-    assert pytest.approx(choose_schedule("cuda").look_frames * FRAME_S) == EVERY_S
+    assert pytest.approx(choose_schedule("cuda").sync_frames * FRAME_S) == EVERY_S
 
 
 def test_the_first_question_comes_when_the_shortest_way_of_saying_it_is_over(calibration: Calibration) -> None:

@@ -84,7 +84,7 @@ class Rows:
         seconds = row.stop.first_s
         while seconds < whole.seconds:
             so_far = Audio(whole.samples[: round(seconds * whole.sample_rate)], whole.sample_rate)
-            if row.stop.enough(so_far):
+            if row.stop.is_met(so_far):
                 return so_far
             seconds += row.stop.every_s
         return whole

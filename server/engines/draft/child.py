@@ -1,10 +1,10 @@
 """One utterance of eSpeak NG: a JSON request on stdin, a JSON line and 16-bit PCM on stdout, then the end.
 
-A process per utterance, because the same text in the same process gives other samples the second time and two threads
-crash the library; a fresh process always gives the same bytes, and stopping it is killing it. It also keeps the
-GPL-licensed library out of the server's own process.
+A process per utterance: in one process the same text gives other samples the second time, and two threads crash the
+library. A new process always gives the same bytes and can be stopped by killing it. The GPL-licensed library also stays
+out of the server's own process.
 
-The standard library only: it runs with `python -I -S`, which halves its start.
+Imports the standard library only: `python -I -S` then starts the child in half the time.
 
 Request:  {"library": path, "data_home": path, "voice": "ko", "rate_wpm": 165, "pitch": 50, "text": "..."}
 Answer:   {"sample_rate": 22050, "samples": n, "version": "1.52.0",
@@ -33,7 +33,7 @@ EXIT_SYNTHESIS = 14
 
 DATA_FOLDER = "espeak-ng-data"
 HOME_LIMIT_BYTES = 140
-"""eSpeak NG 1.52.0 keeps this path in a buffer of 160 bytes, names below it included: 140 works, 145 does not."""
+"""eSpeak NG 1.52.0 keeps the path of a data file in a buffer of 160 bytes: a home of 140 works, one of 145 does not."""
 
 COPIES_TRIED = 5
 
@@ -59,7 +59,7 @@ class _Event(ctypes.Structure):
         ("text_position", ctypes.c_int),  # characters, from 1
         ("length", ctypes.c_int),
         ("audio_position", ctypes.c_int),  # ms
-        ("sample", ctypes.c_int),  # the same, exact
+        ("sample", ctypes.c_int),  # the same position in samples
         ("user_data", ctypes.c_void_p),
         ("id", _EventId),
     )
@@ -93,9 +93,12 @@ def _fail(status: int, reason: str) -> int:
 
 
 def speak(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The header and the 16-bit PCM of one utterance. Call it once in a process."""
-    # A NUL would end the text in C. One space for each keeps the offsets.
-    spoken = "".join(char if char >= " " or char == "\n" else " " for char in request["text"])
+    """The header and the 16-bit PCM of one utterance. To be called once in a process.
+
+    Raises ChildError.
+    """
+    # A NUL would end the text in C. A space for each control character keeps the offsets.
+    text = "".join(char if char >= " " or char == "\n" else " " for char in request["text"])
     library, sample_rate = _open_library(request["library"], request["data_home"])
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
         raise ChildError(EXIT_VOICE, f"no voice {request['voice']!r}")
@@ -115,9 +118,9 @@ def speak(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             pcm.extend(ctypes.string_at(wave, count * 2))
         return 0
 
-    callback = _Callback(collect)  # must live as long as the library may call it
+    callback = _Callback(collect)  # a variable, since the object must live as long as the library calls it
     library.espeak_SetSynthCallback(callback)
-    encoded = spoken.encode("utf-8", "replace")
+    encoded = text.encode("utf-8", "replace")
     flags = _CHARS_UTF8 | _END_PAUSE
     status = library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded) + 1), 0, 1, 0, flags, None, None)
     if status != 0:
@@ -154,10 +157,10 @@ def inventory_digest(files: dict[str, int]) -> str:
 
 
 def readable_home(data: Path, bases: list[Path] | None = None) -> Path:
-    """The folder to name to eSpeak NG as the parent of its data: the installed one, or a copy with a short name.
+    """The parent folder of the voice data that eSpeak NG is given: the installed one, or a copy with a short name.
 
     bases: folders that may hold the copy, the best first.
-    Raises OSError when the data is neither readable where it is nor can be copied.
+    Raises OSError when eSpeak NG can read the data neither in its place nor in any copy.
     """
     if data.name == DATA_FOLDER and path_is_readable(data.parent):
         return data.parent
@@ -184,22 +187,22 @@ def path_is_readable(home: Path, windows: bool = os.name == "nt") -> bool:
 
 
 def _user() -> str:
-    # Another user's copy could be anything, so each user has their own.
+    # A copy of another user's is not trusted, so each user has one.
     return str(os.getuid()) if sys.platform != "win32" else "shared"
 
 
 def _short_bases() -> list[Path]:
     if os.name == "nt":
-        # The temporary folder is below the user's name, which may be Korean; these are not.
+        # The path of the temporary folder has the user's name in it, which may be Korean; these paths do not.
         return [Path(os.environ[name]) for name in ("PROGRAMDATA", "PUBLIC") if os.environ.get(name)]
     return [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108 (a folder of its own user below)
 
 
 def _copied(data: Path, files: dict[str, int], home: Path) -> Path:
-    """A whole copy at `home`, made beside it and renamed, so that nobody ever reads half of one."""
+    """The path of a whole copy, `home` or a numbered name; made beside it and renamed, so no process reads half."""
     for number in range(1, COPIES_TRIED + 1):
-        # A copy that a cleaner of temporary folders has thinned out stays as it is: another process may be moving or
-        # reading it just now, and a second name is always safe.
+        # A copy that lacks files (temporary folders are cleaned by programs) is left alone, since another process may
+        # be reading it; a numbered name is always safe.
         numbered = home if number == 1 else home.with_name(f"{home.name}-{number}")
         if not numbered.exists():
             _copy_to(data, numbered)
@@ -212,7 +215,7 @@ def _copy_to(data: Path, home: Path) -> None:
     part = Path(tempfile.mkdtemp(prefix="part-", dir=home.parent))
     try:
         shutil.copytree(data, part / "home" / DATA_FOLDER)
-        with contextlib.suppress(OSError):  # another process was faster: its copy is as good
+        with contextlib.suppress(OSError):  # another process was faster, and its copy serves as well
             (part / "home").rename(home)
     finally:
         shutil.rmtree(part, ignore_errors=True)

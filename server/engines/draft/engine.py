@@ -1,7 +1,7 @@
-"""Draft speech: eSpeak NG in a child process per utterance, understandable on any CPU without weights.
+"""Draft speech: eSpeak NG in a child process per utterance, intelligible on any CPU without weights.
 
-Knows nothing of the dummy sentence: it speaks what it is given. `render` also tells where each word begins; that is the
-truth for tests and benchmarks, and server/cut/ never sees it.
+Knows nothing of the dummy sentence. `render` also tells where each word begins: tests and benchmarks compare cuts with
+these places, and server/cut/ never sees them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from server.audio.samples import Audio
 from server.contract.codes import ErrorCode
 from server.engines import Announce, EngineFacts, EngineSettings
-from server.engines.draft import child
+from server.engines.draft import LOADER, child
 from server.engines.draft.pauses import SAMPLE_RATE, stretch_pauses
 from server.engines.draft.reading import as_written, in_kana, kana_reader
 from server.errors import EngineUnusable, TakeFailed, TextRefused
@@ -52,20 +52,20 @@ RATE_SPREAD = 0.08
 PITCH_SPREAD = 6
 
 PAUSE_FACTORS = (0.8, 1.3)
-"""A take's pauses are between these times as long as eSpeak NG makes them."""
+"""Bounds of a take's pauses, as multiples of eSpeak NG's"""
 
 SOUND = "draft-takes-1"
-"""Version of the rules above: changed when the same text and seed begin to sound otherwise."""
+"""Version of the rules above: changed whenever the same text and seed begin to sound different"""
 
 TIMEOUT_S = 60
-"""An utterance takes 0.05 s; this is for a machine that is swapping."""
+"""An utterance takes 0.05 s; the limit allows for a machine that is swapping."""
 
 _SHOWN_CHARS = 40
 
 
 @dataclass(frozen=True)
 class Variation:
-    """How one take differs from another."""
+    """eSpeak NG's settings for one take"""
 
     rate_wpm: int
     pitch: int
@@ -77,7 +77,7 @@ class Variation:
 class DraftSpeech:
     audio: Audio
     marks: tuple[tuple[int, int], ...]
-    """(character offset in the text, sample) of each word's and sentence's beginning, in order of time."""
+    """(character offset in the text, sample) where each word and sentence begins, in order of time"""
 
 
 def open_draft(settings: EngineSettings, announce: Announce) -> DraftEngine:
@@ -85,7 +85,7 @@ def open_draft(settings: EngineSettings, announce: Announce) -> DraftEngine:
 
     Raises EngineUnusable when it is not installed or does not run here.
     """
-    del settings  # nothing to choose: one voice for each language
+    del settings  # draft speech has no settings: one voice for each language
     announce(t("looking for eSpeak NG"))
     library, data = _installed()
     try:
@@ -122,7 +122,7 @@ def open_draft(settings: EngineSettings, announce: Announce) -> DraftEngine:
 
 
 class DraftEngine:
-    """Safe to call from several threads: each utterance is a process of its own."""
+    """Safe to call from several threads: each utterance runs in a process of its own."""
 
     def __init__(self, facts: EngineFacts, library: Path, data_home: Path) -> None:
         self.facts = facts
@@ -137,13 +137,13 @@ class DraftEngine:
     def render(self, text: str, language: str, seed: int) -> DraftSpeech:
         """One take with the offsets of its words.
 
-        Raises TextRefused for kanji without the readings, or when eSpeak NG has nothing to say; TakeFailed when its
+        Raises TextRefused for kanji without a reading, or when eSpeak NG has nothing to say; TakeFailed when the child
         process fails.
         """
-        code = language_code(language)
-        variation = variation_of(text, code, seed)
-        readable = in_kana(text, self._kana_reader) if code == "ja" else as_written(text)
-        header, pcm = _run_child(_request(self._library, self._data_home, readable.text, code, variation))
+        tag = language_code(language)
+        variation = variation_of(text, tag, seed)
+        readable = in_kana(text, self._kana_reader) if tag == "ja" else as_written(text)
+        header, pcm = _run_child(_request(self._library, self._data_home, readable.text, tag, variation))
         if not np.any(pcm):
             raise TextRefused(ErrorCode.TEXT_UNSPEAKABLE, text=text[:_SHOWN_CHARS])
         stretched, moved = stretch_pauses(pcm, variation.pause_factor)
@@ -165,11 +165,11 @@ class DraftEngine:
 def true_gap(speech: DraftSpeech, dummy_offset: int) -> tuple[int, int]:
     """Where the sentence's last sound ends and the dummy's first begins, in samples.
 
-    For tests and benchmarks only: server/cut/find.py finds the gap by listening and must never be told.
+    For tests and benchmarks only: server/cut/find.py has to find the gap in the audio.
 
     dummy_offset: character offset of the dummy's first word in the text, as server.takes.dummy.join gives it.
     eSpeak NG writes digital silence between two clauses, so the gap is the run of zeros around the dummy's mark.
-    Raises LookupError when no word begins at that offset.
+    Raises LookupError when no word begins at that offset, or one side of the mark is silent.
     """
     boundary = next((sample for offset, sample in speech.marks if offset == dummy_offset), None)
     if boundary is None:
@@ -185,9 +185,12 @@ def true_gap(speech: DraftSpeech, dummy_offset: int) -> tuple[int, int]:
 # --- one take differs from another ------------------------------------------------------------------------------------
 
 
-def variation_of(text: str, code: str, seed: int) -> Variation:
-    """The same for the same three; the text has its part, since a real voice varies from line to line as well."""
-    digest = hashlib.sha256(f"{SOUND}\n{seed}\n{code}\n{text}".encode("utf-8", "replace")).digest()
+def variation_of(text: str, tag: str, seed: int) -> Variation:
+    """The same for the same three arguments. The text is one of them, since a real voice also varies from line to line.
+
+    tag: the language, such as `ko`.
+    """
+    digest = hashlib.sha256(f"{SOUND}\n{seed}\n{tag}\n{text}".encode("utf-8", "replace")).digest()
     rate, pitch, pause = (int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(3))  # 0 to 1
     low, high = PAUSE_FACTORS
     return Variation(
@@ -203,14 +206,14 @@ def variation_of(text: str, code: str, seed: int) -> Variation:
 def _installed() -> tuple[Path, Path]:
     """Paths of eSpeak NG's library and data."""
     try:
-        loader = importlib.import_module("espeakng_loader")
+        loader = importlib.import_module(LOADER)
     except ImportError as error:
         raise EngineUnusable(
             t("Draft speech is not installed. Install it: {command}", command="python scripts/install.py server")
         ) from error
     try:
         return Path(loader.get_library_path()), Path(loader.get_data_path())
-    except RuntimeError as error:  # its data folder is gone
+    except RuntimeError as error:  # the loader's data folder is missing
         raise EngineUnusable(_reinstall(str(error))) from error
 
 
@@ -223,16 +226,16 @@ def _reinstall(reason: str) -> str:
 
 
 def _voice_fingerprint(version: str, data_digest: str) -> str:
-    """The data's digest instead of the library's: the same voice on Windows, macOS and Linux."""
+    """Of the voice data and not of the library, so that Windows, macOS and Linux have the same voice."""
     parts = [version, data_digest, VOICES, BASE_RATE_WPM, BASE_PITCH]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _request(library: Path, home: Path, text: str, code: str, variation: Variation) -> dict[str, Any]:
+def _request(library: Path, home: Path, text: str, tag: str, variation: Variation) -> dict[str, Any]:
     return {
         "library": str(library),
         "data_home": str(home),
-        "voice": VOICES[code],
+        "voice": VOICES[tag],
         "rate_wpm": variation.rate_wpm,
         "pitch": variation.pitch,
         "text": text,
@@ -242,7 +245,7 @@ def _request(library: Path, home: Path, text: str, code: str, variation: Variati
 def _run_child(request: dict[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.int16]]:
     """The child's header and samples. Raises TakeFailed when it crashes, hangs or refuses."""
     command = [sys.executable, "-I", "-S", str(Path(child.__file__))]
-    # A server started without a console would flash one up for every sentence on Windows.
+    # On Windows, a server without a console would otherwise show one for every sentence.
     no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
         done = subprocess.run(
@@ -271,7 +274,7 @@ def _run_child(request: dict[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.
 
 
 def _exit_reason(status: int, stderr: bytes) -> str:
-    """What the child said of its failure; a crash says nothing."""
+    """The child's own words on its failure, with the exit status; a crash leaves no words."""
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
     try:
         said = str(json.loads(lines[-1])["error"])

@@ -1,4 +1,4 @@
-"""What eSpeak NG is given to read: Japanese in kana, marks as it understands them."""
+"""The text that eSpeak NG reads: Japanese in kana, ellipses in a form that eSpeak NG pauses at."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Reader = Callable[[str], list[tuple[str, str]]]
 class _Readable:
     text: str
     offsets: list[int]
-    """For each character and the end: its offset in the text as written."""
+    """For each character and the end: the offset in the text as written"""
 
 
-# White space before an ellipsis that stands free, and what may be an abbreviation before that.
+# White space before a free-standing ellipsis, and a possible abbreviation before that space.
 _FREE_ELLIPSIS = re.compile(r"(?P<short>\b[A-Z][a-z]{0,2}\.['\"’”)]*)?(?P<space> {1,2})(?=(?:\.\.\.|……) )")
 
 
@@ -32,40 +32,44 @@ def as_written(text: str) -> _Readable:
 
 
 def _line_break(ellipsis: re.Match[str]) -> str:
-    """A free ellipsis is a pause, yet eSpeak NG runs on over it after a lone symbol; at a line's end it stops.
+    """Replaces the space before a free-standing ellipsis by a line break, at which eSpeak NG pauses.
 
-    After "Mr." or "plan B." only an empty line stops it. As many characters as before, so that offsets hold.
+    Without it eSpeak NG makes no pause at an ellipsis after a lone symbol. After "Mr." or "plan B." it needs an empty
+    line. The number of characters stays the same, so that offsets hold.
     """
     short, space = ellipsis["short"] or "", ellipsis["space"]
     return short + ("\n" * len(space) if short else "\n" + space[1:])
 
 
 def in_kana(text: str, reader: Reader | None) -> _Readable:
-    """eSpeak NG says "Chinese letter" for each kanji, so they become kana or the line is refused."""
+    """Japanese text with kanji turned into kana, since eSpeak NG says "Chinese letter" for each kanji.
+
+    Raises TextRefused when a kanji has no known reading, or there is no reader.
+    """
     if not _KANJI.search(text):
         return as_written(text)
     if reader is None:
         raise TextRefused(ErrorCode.KANJI_UNREADABLE)
-    spoken: list[str] = []
+    words: list[str] = []
     offsets: list[int] = []
     at = 0
     for surface, reading in reader(text):
-        said = reading if _KANJI.search(surface) else surface
-        if _KANJI.search(said):  # a name that the dictionary does not have
+        kana = reading if _KANJI.search(surface) else surface
+        if _KANJI.search(kana):  # a name that the dictionary does not have
             raise TextRefused(ErrorCode.KANJI_UNREADABLE)
-        spoken.append(said)
-        offsets += [at + min(i, len(surface) - 1) for i in range(len(said))]
+        words.append(kana)
+        offsets += [at + min(i, len(surface) - 1) for i in range(len(kana))]
         at += len(surface)
-    return _Readable(as_written("".join(spoken)).text, [*offsets, len(text)])
+    return _Readable(as_written("".join(words)).text, [*offsets, len(text)])
 
 
 def kana_reader() -> Reader | None:
-    """SudachiPy with its small dictionary (extra `kanji`), where both are installed."""
+    """SudachiPy with its small dictionary (extra `kanji`); None where either is not installed."""
     try:
         dictionary = importlib.import_module("sudachipy").Dictionary(dict="small")
     except ImportError:
         return None
-    # A tokenizer serves one thread, and making one takes microseconds. `create` is its name before 0.7.
+    # A tokenizer serves one thread, and making one takes microseconds. Before SudachiPy 0.7 the method is `create`.
     new_tokenizer = dictionary.tokenizer if hasattr(dictionary, "tokenizer") else dictionary.create
 
     def read(text: str) -> list[tuple[str, str]]:

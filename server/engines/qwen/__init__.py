@@ -17,8 +17,7 @@ def open_qwen(settings: EngineSettings, announce: Announce) -> Engine:
     from server.engines.qwen.load.imports import import_qwen_tts
 
     if is_folder(settings.model):
-        # Read once, when huggingface_hub is imported: a model that is on this disk needs no network, and no waiting
-        # for one that is away.
+        # A model on this disk needs no network. huggingface_hub reads the variable once, when it is imported.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     announce(t("importing torch and qwen-tts"))
     import_qwen_tts()

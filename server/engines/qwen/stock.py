@@ -34,7 +34,7 @@ from server.voices.prompt import PromptShape, VoicePrompt, fingerprint, keep_or_
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 IN_FLIGHT = 2
-"""One line being spoken and the next already here; more only wait."""
+"""One line being spoken and the next one waiting"""
 SAMPLING: dict[str, bool | int | float] = {
     "do_sample": True,
     "temperature": 0.9,
@@ -46,7 +46,7 @@ SAMPLING: dict[str, bool | int | float] = {
     "subtalker_top_k": 50,
     "subtalker_top_p": 1.0,
 }
-"""The published generation_config.json; a model's own file overrides each value."""
+"""Values of the published generation_config.json; a model's own file overrides each of them."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class QwenEngine:
         precision = choose_precision(settings.device, settings.dtype, card, read_build())
         refuse_attention(settings.attention, precision)
         announce(precision.reason)
-        # Before the model, which takes a minute: a missing text or clip is told at once.
+        # Before the model, which takes a minute to load: a missing text or clip is reported at once.
         ref_text, clip = clean_ref_text(settings.ref_text), prepare_clip(settings.ref_audio)
         folder = find_model(settings.model, announce, models_folder(settings.prompt_dir))
         version = importlib.metadata.version("qwen-tts")
@@ -95,19 +95,19 @@ class QwenEngine:
         return cls(facts, model, [to_item(prompt, precision.device)], sampling)
 
     def speak(self, text: str, language: str, seed: int) -> Audio:
-        """A CUDA error is passed on as it is: it poisons the process, and the worker must end."""
-        spoken = plain_text(text, self.model.processor.tokenizer.all_special_tokens)
-        if not spoken:
+        """CUDA errors are passed on: they poison the process, and the worker must end."""
+        text = plain_text(text, self.model.processor.tokenizer.all_special_tokens)
+        if not text:
             raise TextRefused(ErrorCode.TEXT_EMPTY)
         if language.casefold() not in self.model.get_supported_languages():
             raise TextRefused(ErrorCode.LANGUAGE_UNKNOWN, language=language, languages=", ".join(LANGUAGES.values()))
-        cap = frame_cap(spoken, language)
-        torch.manual_seed(seed)  # every CUDA device too
+        cap = frame_cap(text, language)
+        torch.manual_seed(seed)  # seeds every CUDA device too
         takes, sample_rate = self.model.generate_voice_clone(
-            text=spoken,
+            text=text,
             language=language,
             voice_clone_prompt=self.voice,
-            # Text fed along with the speech makes it hurry (QwenLM/Qwen3-TTS #239, faster-qwen3-tts PR 24).
+            # Text fed along with the speech makes the speech hurry (QwenLM/Qwen3-TTS #239, faster-qwen3-tts PR 24).
             non_streaming_mode=True,
             max_new_tokens=cap,
             **self.sampling,
@@ -117,7 +117,7 @@ class QwenEngine:
         return Audio(samples, int(sample_rate))
 
     def close(self) -> None:
-        """The process ends next and gives all memory back; nothing else frees a CUDA context."""
+        """Frees nothing: only the end of the process, which comes next, frees a CUDA context."""
 
     def memory_bytes(self) -> dict[str, int]:
         if not self.facts.device.startswith("cuda"):
@@ -126,10 +126,10 @@ class QwenEngine:
 
 
 def refuse_bad_take(samples: Samples, cap: int, samples_per_frame: int) -> None:
-    """Raises TakeFailed for what must not be delivered.
+    """Raises TakeFailed for a take that must not be delivered.
 
-    The package tells nobody that it ran into max_new_tokens; the last sampled token then never becomes a frame, so
-    cap - 1 frames come out. A sentence that ends by itself on its very last token is refused along with those.
+    The package does not report that it reached max_new_tokens. The last sampled token then never becomes a frame, so
+    cap - 1 frames come out. A sentence that ends by itself on its last token looks the same and is refused too.
     """
     # Rounded: the package cuts the reference off by a float ratio and may be one sample out.
     frames = round(len(samples) / samples_per_frame)
@@ -144,7 +144,7 @@ def refuse_bad_take(samples: Samples, cap: int, samples_per_frame: int) -> None:
 
 
 def plain_text(text: str, special_tokens: list[str]) -> str:
-    """Without white space around it, which the tokenizer would speak, and without the model's own control tokens."""
+    """The text without surrounding white space, which the model would speak, and without the model's control tokens."""
     for token in special_tokens:
         text = text.replace(token, " ")
     return text.strip()
@@ -166,7 +166,7 @@ def describe_sampling(sampling: Mapping[str, bool | int | float]) -> str:
 
 
 def refuse_attention(attention: str, precision: Precision) -> None:
-    """Raises EngineUnusable."""
+    """Raises EngineUnusable for an attention that is unknown, or does not work in these formats."""
     if attention not in ATTENTIONS:
         raise EngineUnusable(
             t(
@@ -186,18 +186,18 @@ def refuse_attention(attention: str, precision: Precision) -> None:
 
 
 def load_model(name: str, folder: Path, precision: Precision, attention: str, text_on_device: bool = True) -> Any:
-    """The stock model in these formats, weights read in the talker's format at once.
+    """The stock model in these formats.
 
-    text_on_device: False leaves the text embedding in RAM, the largest single matrix (600 MB).
-    Raises EngineUnusable.
+    name: MODEL, for sentences. text_on_device: False leaves the text embedding, the largest single matrix (600 MB), in
+    RAM. Raises EngineUnusable.
     """
     from qwen_tts import Qwen3TTSModel
 
     try:
         model = Qwen3TTSModel.from_pretrained(
             str(folder),
-            # Not at once to the card: a 6 GB card has no room for formats that are given up again, and transformers
-            # first takes one block of the whole model's size, of which nothing can be given back later.
+            # To RAM first: a 6 GB card has no room for the formats before the conversion, and transformers allocates
+            # one block of the whole model's size, no part of which can be freed later.
             device_map="cpu",
             dtype=getattr(torch, precision.talker),
             attn_implementation=attention,
@@ -214,9 +214,9 @@ def load_model(name: str, folder: Path, precision: Precision, attention: str, te
                 reason=one_line(error),
             )
         ) from error
-    # Cut-short weights, a config of another model, shapes that do not fit it; ImportError: flash-attn is not installed.
+    # Truncated weights, another model's config, shapes that do not fit; ImportError: flash-attn is not installed.
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
-        if "CUDA" in str(error):  # the driver's or the card's trouble: downloading again would not help
+        if "CUDA" in str(error):  # a fault of driver or card: downloading again would not help
             raise
         raise EngineUnusable(
             t(
@@ -230,7 +230,7 @@ def load_model(name: str, folder: Path, precision: Precision, attention: str, te
 
 
 def place(model: Any, device: str, text_on_device: bool = True) -> None:
-    """Puts all but the codec on the device, and the text embedding only if it is wanted there."""
+    """Moves all but the codec to the device; the text embedding only with text_on_device."""
     inner = model.model.talker.model
     embedding = inner.text_embedding
     if not text_on_device:
@@ -243,10 +243,10 @@ def place(model: Any, device: str, text_on_device: bool = True) -> None:
 
 
 def widen_codec(model: Any, folder: Path, precision: Precision) -> None:
-    """The codec in float32 on the model's device.
+    """Puts the codec in float32 on the model's device.
 
-    from_pretrained loads it in the talker's format; its file holds float32, so the weights are read again: what
-    rounding took away does not come back by widening.
+    from_pretrained loads the codec in the talker's format. Widening does not undo that rounding, so the float32 weights
+    are read again from their file.
     """
     codec = model.model.speech_tokenizer
     codec.model.float().to(precision.device)
@@ -256,6 +256,7 @@ def widen_codec(model: Any, folder: Path, precision: Precision) -> None:
 
 
 def prompt_shape(model: Any) -> PromptShape:
+    """The sizes that a voice clone prompt for this model must have."""
     talker = model.model.config.talker_config
     return PromptShape(
         code_groups=talker.num_code_groups,
@@ -265,7 +266,7 @@ def prompt_shape(model: Any) -> PromptShape:
 
 
 def make_prompt(model: Any, clip: Audio, ref_text: str) -> VoicePrompt:
-    """Runs the two encoders over the clip."""
+    """The voice clone prompt of this clip: runs the codec's encoder and the speaker encoder."""
     item = model.create_voice_clone_prompt((clip.samples, clip.sample_rate), ref_text)[0]
     return VoicePrompt(
         item.ref_code.cpu().numpy().astype(np.int64),
@@ -275,6 +276,7 @@ def make_prompt(model: Any, clip: Audio, ref_text: str) -> VoicePrompt:
 
 
 def to_item(prompt: VoicePrompt, device: str) -> Any:
+    """The package's form of a voice clone prompt, a VoiceClonePromptItem."""
     from qwen_tts import VoiceClonePromptItem
 
     return VoiceClonePromptItem(

@@ -24,10 +24,10 @@ NEEDED = (
     "speech_tokenizer/model.safetensors",
     "speech_tokenizer/preprocessor_config.json",
 )
-"""What the package opens unconditionally, the talker's weights and the vocabulary aside."""
+"""Files that the package always opens, besides the talker's weights and the vocabulary"""
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PROBES, PROBE_BYTES = 16, 64 * 1024
-"""A weights file is known by this many pieces: a fine-tuned model has the sizes of the stock one, and other numbers."""
+"""Pieces of a weights file that identify it: a fine-tuned model has the stock model's file sizes, but other numbers."""
 
 
 def is_folder(model: str) -> bool:
@@ -36,18 +36,18 @@ def is_folder(model: str) -> bool:
 
 
 def ascii_id(model: str) -> str:
-    """What headers can carry: the hub name, or the folder's own name."""
+    """The model's name as headers can carry it: the hub name, or the folder's own name, in ASCII."""
     name = Path(model).expanduser().resolve().name if is_folder(model) else model
     return re.sub(r"[^\x21-\x7e]", "_", name)
 
 
 def downloaded_folder(model: str, models: Path) -> Path:
-    """Its `downloaded.json` (server/downloads/record.py) names the revision."""
+    """A downloaded model's folder; its `downloaded.json` (server/downloads/record.py) names the revision."""
     return models / model.replace("/", "--")
 
 
 def find_model(model: str, announce: Callable[[str], None], models: Path) -> Path:
-    """The folder of this model, complete; downloads it once, into a folder in `models`, if MODEL is a hub name.
+    """The complete folder of this model; a hub name is downloaded once, into a folder in `models`.
 
     Raises EngineUnusable.
     """
@@ -69,7 +69,7 @@ def find_model(model: str, announce: Callable[[str], None], models: Path) -> Pat
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Names of what a loadable voice cloning model needs and this folder lacks."""
+    """Files that a loadable voice cloning model needs and this folder lacks."""
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     missing += [name for name in weight_files(folder) if not (folder / name).is_file()]
     if not (folder / "tokenizer.json").is_file():
@@ -78,7 +78,7 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """The talker's weights: one file, or those that the index names."""
+    """Names of the talker's weights: one file, or the files of the index."""
     index = folder / WEIGHTS_INDEX
     if not index.is_file():
         return [WEIGHTS]
@@ -86,7 +86,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def model_identity(folder: Path) -> str:
-    """SHA-256 over configuration and weights: the same for the same model, wherever it lies and however it came."""
+    """SHA-256 over configuration and pieces of the weights: the same for the same model in any folder."""
     digest = hashlib.sha256()
     for name in ("config.json", "speech_tokenizer/config.json"):
         digest.update(name.encode() + (folder / name).read_bytes())
@@ -114,7 +114,7 @@ def _refuse_incomplete(folder: Path) -> None:
 
 
 def _refuse_other_kinds(model: str, folder: Path) -> None:
-    """Raises EngineUnusable for a model that speaks, but clones no voice."""
+    """Raises EngineUnusable for a model that clones no voice, or has another tokenizer than the 12 Hz one."""
     config = _json(folder / "config.json")
     kind, rate = str(config.get("tts_model_type", "?")), str(config.get("tokenizer_type", "?"))
     if kind != "base":
@@ -166,7 +166,7 @@ def cached_snapshot(model: str) -> Path | None:
 
 
 def _is_kept(folder: Path, announce: Callable[[str], None]) -> bool:
-    """Whether a whole model lies here, downloaded earlier or put here by hand.
+    """Whether a whole model lies in this folder, downloaded earlier or put there by hand.
 
     Raises EngineUnusable when a file is not the published one.
     """

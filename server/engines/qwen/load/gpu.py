@@ -1,4 +1,4 @@
-"""What torch sees of the GPU. Imports torch, decides nothing: that is precision.py's."""
+"""What torch sees of the GPU, as plain data for precision.py, which decides. Imports torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ def read_build() -> TorchBuild:
 
 
 def read_card(device: str) -> CudaCard | None:
-    """The card that `auto`, `cuda` or `cuda:1` means; None where torch sees none."""
+    """The card that `auto`, `cuda` or `cuda:1` means; None where torch sees none.
+
+    Raises EngineUnusable when there is no card of that number.
+    """
     if not torch.cuda.is_available():
         return None
     index, count = card_index(device), torch.cuda.device_count()

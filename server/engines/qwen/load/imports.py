@@ -1,9 +1,9 @@
-"""Imports qwen_tts on machines that lack, or have broken, what only its 25 Hz tokenizer uses.
+"""Imports qwen_tts where packages that only its 25 Hz tokenizer uses are missing or broken.
 
 qwen_tts 0.1.1 imports torchaudio, sox and onnxruntime unconditionally, in core/tokenizer_25hz/vq/speech_vq.py; the
 published models have the 12 Hz tokenizer and never reach that code. The published Linux torchaudio is linked against
 CUDA and fails beside any other torch ("libc10_cuda.so: cannot open shared object file"), and sox complains that its
-program is missing. So all three are placeholders while qwen_tts is imported.
+program is missing. So placeholders stand for all three while qwen_tts is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ONLY_25HZ = ("sox", "onnxruntime", "torchaudio", "torchaudio.compliance", "torch
 
 
 class _Placeholder(ModuleType):
-    """Imports like a package and says what is missing once something in it is used."""
+    """Can be imported like a package. Using an attribute raises ImportError with the reason."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -52,7 +52,7 @@ def placeholders() -> Iterator[None]:
     try:
         yield
     finally:
-        # Out again: whoever asks for the real torchaudio later gets the real one or its real error.
+        # Removed again: a later import of torchaudio gets the real one, or its real error.
         for name, module in placed.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -64,7 +64,7 @@ def import_qwen_tts() -> ModuleType:
     Raises EngineUnusable when it or torch is missing or broken.
     """
     try:
-        # transformers asks for the versions of these packages once, at its import: let it see the real ones.
+        # transformers asks for these packages' versions once, at its import: it has to see the real ones.
         importlib.import_module("transformers.utils.import_utils")
         # The banner on stdout advises installing flash-attn, which does not exist for Windows.
         with placeholders(), contextlib.redirect_stdout(io.StringIO()):
@@ -84,7 +84,7 @@ def import_qwen_tts() -> ModuleType:
 
 
 def quiet_transformers() -> None:
-    """No line per sentence about pad_token_id."""
+    """Turns off transformers' warnings, which print a line about pad_token_id for each sentence."""
     importlib.import_module("transformers").logging.set_verbosity_error()
 
 

@@ -1,10 +1,10 @@
 """Two number formats in one model: casts where the talker, the code predictor and the speaker encoder meet.
 
-Stock modules stay as they are; forward pre-hooks cast what enters them. Three borders are enough:
-- into the code predictor go the talker's hidden state and its embedding of code 0;
-- into the talker goes the sum of 16 embeddings, 15 of which live in the code predictor. torch promotes that sum to the
-  wider format, so casting it once at the talker's door is also the most exact;
-- into the speaker encoder goes a mel spectrogram in the talker's format.
+Stock modules stay as they are; forward pre-hooks cast their inputs. Three modules need one:
+- the code predictor takes the talker's hidden state and its embedding of code 0;
+- the talker takes the sum of 16 embeddings, 15 of which are the code predictor's. torch promotes that sum to the wider
+  format, so casting the sum once is also the most exact;
+- the speaker encoder takes a mel spectrogram in the talker's format.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def split_precision(model: Any, predictor: torch.dtype) -> None:
     The speaker encoder goes to float32: it runs once per voice, and the voice clone prompt then does not depend on the
     card. Changes no number where all formats are float32 already.
     """
-    # Not where it is in that format already: `to` would round its rotary frequencies too, which stock keeps in float32.
+    # Only where the format differs: `to` would also round the rotary frequencies, which stock keeps in float32.
     if next(model.talker.code_predictor.parameters()).dtype != predictor:
         model.talker.code_predictor.to(predictor)
     model.speaker_encoder.to(torch.float32)
@@ -29,6 +29,7 @@ def split_precision(model: Any, predictor: torch.dtype) -> None:
 
 
 def cast_at_borders(model: Any) -> None:
+    """Casts the inputs of code predictor, talker and speaker encoder to their own formats."""
     for module in (model.talker.code_predictor, model.talker.model, model.speaker_encoder):
         module.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
 
@@ -42,9 +43,9 @@ def _cast_inputs(
 
 
 EXACT = ("position_ids",)
-"""Stock counts in floating point, and bfloat16 knows no odd number above 256."""
+"""Arguments that are not cast: stock counts positions in floating point, and bfloat16 has no odd number above 256."""
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Hidden states only: masks and codes are integers or boolean."""
+    """Casts floating point tensors, which are the hidden states: masks and codes are integers or boolean."""
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -19,9 +19,9 @@ from server.errors import EngineUnusable, NoGpu, NoGpuCode
 from server.terminal.messages import t
 
 MIN_CAPABILITY = (6, 0)
-"""Pascal. Older cards have 16-bit storage too, but nobody has tried them."""
+"""Pascal. Older cards have 16-bit storage too, but are untried."""
 BF16_CAPABILITY = (8, 0)
-"""Ampere, the first with bfloat16 in hardware."""
+"""Ampere, the first generation with bfloat16 in hardware"""
 CU126_ONLY_BELOW = (7, 5)
 """Builds for CUDA 12.8 and later dropped what is older than Turing (pytorch #172352)."""
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -41,7 +41,7 @@ class CudaCard:
     capability: tuple[int, int]
     """(major, minor), (6, 1) for a GTX 1060"""
     arch_list: tuple[str, ...]
-    """What this torch build has kernels for: sm_60, sm_75, compute_90, ..."""
+    """Architectures that this torch build has kernels for: sm_60, sm_75, compute_90, ..."""
     index: int = 0
     memory_bytes: int = 0
 
@@ -69,7 +69,10 @@ class Precision:
 def choose_precision(
     device_wanted: str, dtype_wanted: str, cuda: CudaCard | None, torch_build: TorchBuild | None = None
 ) -> Precision:
-    """Raises EngineUnusable where the wish cannot be met on this machine."""
+    """device_wanted, dtype_wanted: the settings DEVICE and DTYPE. cuda: the card that DEVICE names, None without one.
+
+    Raises EngineUnusable where the settings do not work on this machine.
+    """
     device = device_wanted.strip().casefold() or "auto"
     dtype = dtype_wanted.strip().casefold() or "auto"
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -97,8 +100,8 @@ def card_index(device_wanted: str) -> int:
 def kernels_run_on(arch_list: tuple[str, ...], capability: tuple[int, int]) -> bool:
     """Whether a torch build compiled for these architectures has code that runs on a card of this capability.
 
-    Machine code (sm_) runs on the same major version from its minor version on; PTX (compute_) runs on all later
-    cards; a letter at the end (sm_90a) ties it to exactly that one.
+    Machine code (sm_) runs on cards of the same major version and the same or a later minor version. PTX (compute_)
+    runs on the same and all later cards. A letter at the end (sm_90a) restricts the code to exactly that capability.
     """
     for arch in arch_list:
         match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 
-def look() -> dict[str, Any]:
+def probe() -> dict[str, Any]:
     import torch
 
     from server.engines.qwen.load.gpu import read_card
@@ -30,7 +30,7 @@ def look() -> dict[str, Any]:
                 "index": index,
                 "memory_bytes": total,
                 "free_bytes": free,
-                # The whole chain once: driver, kernels for this card, arithmetic.
+                # One product tests the whole chain: driver, kernels for this card, arithmetic.
                 "works": bool((ones @ ones == 64).all().item()),
             }
         )
@@ -39,7 +39,7 @@ def look() -> dict[str, Any]:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(look()))
+        print(json.dumps(probe()))
     except (ImportError, OSError, RuntimeError) as error:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
         sys.exit(1)

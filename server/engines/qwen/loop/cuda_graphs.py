@@ -1,9 +1,9 @@
 """A frame of the whole batch as one CUDA graph: one launch instead of a thousand. The eager path is always there.
 
-On a GTX 1060 under Windows a launch costs 10 to 20 microseconds, and a frame has some 1,500 of them: as a graph it has
-one. A graph replays fixed addresses and shapes, so there is one for each number of rows and each width of attention
-that comes up; the batch's tensors are the same ones all the time. Whatever fails while a graph is captured, an old
-driver or memory, the eager path is taken for good.
+On a GTX 1060 under Windows a launch costs 10 to 20 microseconds, and a frame has some 1,500 of them; as a graph a frame
+has one. A graph replays fixed addresses and shapes, so there is a graph for each number of rows and each width of
+attention that occurs; the batch's tensors never change their addresses. When a capture fails for any reason but memory,
+such as an old driver, frames run eagerly from then on.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 ROW_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128)
 WARM_UPS = 2
-"""Before a capture: cuBLAS allocates its workspaces in the first run, which a capture does not allow."""
+"""Frames run before a capture: cuBLAS allocates its workspaces in the first run, which a capture does not allow."""
 MAX_TRAILING = 1
-"""Text that is fed along with the speech changes shapes from row to row; narration never uses that layout."""
+"""Frames of `trailing` up to which graphs are used: text that is fed along with the speech changes shapes from row to
+row, and narration never uses that layout."""
 
 
 class FrameRunner:
@@ -37,24 +38,27 @@ class FrameRunner:
         self._codes = torch.zeros_like(batch.codes[:, 0])
         self._pool: Any = None
         self._stream: Any = None
-        """One for all captures: each stream keeps a cuBLAS workspace of its own for the life of the process."""
+        """The same for all captures: each stream keeps a cuBLAS workspace for the life of the process."""
         self.captures = 0
 
     def rows_for(self, rows: int) -> int:
-        """How many slots a frame of so many rows runs over; never more than have keys and values."""
+        """How many slots a frame of so many rows runs over; at most those that have keys and values."""
         if not self.use_graphs:
             return rows
         bucket = next((size for size in ROW_BUCKETS if size >= rows), rows)
         return min(bucket, len(self.batch.slots), self.batch.kv.rows)
 
     def forget(self) -> None:
-        """After keys and values moved to other addresses."""
+        """Deletes all graphs: keys and values have moved to other addresses."""
         self._graphs.clear()
         # A pool whose graphs have all gone must not be captured into again (vLLM #28426).
         self._pool = None
 
     def frame(self, rows: int, width: int, noise: Tensor) -> Tensor:
-        """The frame's codes, (rows, code groups)."""
+        """The codes of one frame, (rows, code groups). noise: (rows, noise size).
+
+        Raises torch.OutOfMemoryError.
+        """
         if not self.use_graphs or self.batch.trailing.shape[1] > MAX_TRAILING:
             return self.batch.frame(rows, width, noise)
         self._noise[:rows] = noise
@@ -68,15 +72,15 @@ class FrameRunner:
         return self._codes[:rows]
 
     def _captured(self, rows: int, width: int) -> Any:
-        """The graph, the batch being as before; None, and eager from then on, when it cannot be captured.
+        """The graph; the batch is left as it was. None when it cannot be captured: frames then run eagerly for good.
 
-        Raises torch.OutOfMemoryError: a smaller batch may have room for it.
+        Raises torch.OutOfMemoryError: a smaller batch may have room for the graph.
         """
         before = [tensor.clone() for tensor in self.batch.changed_by_a_frame()]
         try:
             return self._capture(rows, width)
         except RuntimeError as error:
-            # Ending a broken capture fails, too, and hides why it broke.
+            # Ending a broken capture fails too, and that second error hides the first.
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
             if is_out_of_memory(cause):
                 raise torch.OutOfMemoryError(str(cause)) from error
@@ -87,7 +91,7 @@ class FrameRunner:
             )
             return None
         finally:
-            # Warming up spoke real frames; their keys and values will be written over.
+            # Warming up computed real frames; later frames write over their keys and values.
             for tensor, value in zip(self.batch.changed_by_a_frame(), before, strict=True):
                 tensor.copy_(value)
 
@@ -106,7 +110,7 @@ class FrameRunner:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 self._codes[:rows] = self.batch.frame(rows, width, self._noise[:rows])
         finally:
-            # A capture that fails half-way leaves its own stream the current one.
+            # A capture that fails half-way leaves the capture's stream the current one.
             torch.cuda.set_stream(home)
         self._pool = self._pool or graph.pool()
         self.captures += 1
@@ -114,5 +118,5 @@ class FrameRunner:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Making a graph executable reports a lack of memory as another kind of error than allocating does."""
+    """Instantiating a graph reports a lack of memory as another kind of error than allocating does."""
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)

@@ -1,7 +1,7 @@
-"""The decode loop: rows in, codes out. Rows that finish leave at once, and waiting ones take their place.
+"""The decode loop: rows in, codec codes out. Rows that finish leave at once, and waiting ones take their place.
 
-Knows no text and no audio: a row is a prompt that is embedded already, a seed and a cap. Nothing in a frame waits for
-the host; every few frames the host looks at what was drawn, takes out the rows that ended, and fills their places.
+Knows no text and no audio: a row is an embedded input, a seed and a cap. Nothing in a frame waits for the host. Every
+few frames the host reads back what was drawn, takes out the rows that ended, and fills their places.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from server.engines.qwen.load.memory import (
 )
 from server.engines.qwen.loop.batch import Batch, RowInput, SyncSchedule
 from server.engines.qwen.loop.cuda_graphs import FrameRunner
-from server.engines.qwen.loop.slowdown import SpeedWatch
+from server.engines.qwen.loop.slowdown import SlowdownWatch
 from server.engines.qwen.model.code_predictor import CodePredictor
 from server.engines.qwen.model.sampling import Sampling
 from server.engines.qwen.model.talker import Talker
@@ -38,8 +38,10 @@ class FinishedRow:
     id: int
     codes: Tensor
     """(frames, code groups) int64, on the CPU"""
+    cap: int
+    """of its RowInput"""
     ended: bool
-    """False: stopped at its cap"""
+    """False: reached its cap"""
     finite: bool
     """False: the model's numbers overflowed on the way"""
 
@@ -48,15 +50,15 @@ class FinishedRow:
 class Slot:
     """The host's side of a row that is being spoken."""
 
-    prompt: RowInput
+    input: RowInput
     blocks: list[Tensor] = field(default_factory=list)
     """(frames, code groups) each"""
     frames: int = 0
 
     @property
     def position(self) -> int:
-        """The column that its next frame writes."""
-        return len(self.prompt.embedded) + self.frames
+        """The column that the next frame of this row writes."""
+        return len(self.input.prefill) + self.frames
 
 
 @dataclass
@@ -67,37 +69,40 @@ class Counters:
     rows_stepped: int = 0
     """frames computed, over all rows"""
     frames_kept: int = 0
-    looks: int = 0
+    read_backs: int = 0
     prefill_rows: int = 0
     prefill_columns: int = 0
     prefill_padded: int = 0
     restarts: int = 0
     stopped: int = 0
-    """rows that a listener had heard enough of"""
+    """rows whose stop condition was met"""
 
 
 class RowStopper(Protocol):
-    """Hears rows while they are spoken, and says which of them may stop."""
+    """Judges rows while they are spoken, and says which of them may stop."""
 
     def due(self, number: int, frames: int) -> bool:
-        """Whether a row of so many frames is to be heard now."""
+        """Whether a row of so many frames is to be judged now."""
         ...
 
-    def enough(self, codes: Mapping[int, Tensor]) -> Mapping[int, int]:
-        """codes: all frames of each row that is due. Returns how many frames of a row are enough, where they are."""
+    def rows_to_stop(self, codes: Mapping[int, Tensor]) -> Mapping[int, int]:
+        """The rows that may stop, each with the number of its frames to keep.
+
+        codes: all frames so far of each row that is due, (frames, code groups).
+        """
         ...
 
-    def again(self, number: int) -> None:
-        """The row begins anew."""
+    def restart(self, number: int) -> None:
+        """The row will be spoken again from its first frame."""
         ...
 
-    def gone(self, number: int) -> None:
-        """Nobody wants the row any more."""
+    def drop(self, number: int) -> None:
+        """The row was cancelled."""
         ...
 
 
 class DecodeLoop:
-    """Rows of a batch from prompt to end, as many at a time as the plan allows."""
+    """Decodes rows from prefill to end, as many at a time as the plan allows."""
 
     def __init__(
         self,
@@ -105,25 +110,25 @@ class DecodeLoop:
         predictor: CodePredictor,
         sampling: Sampling,
         plan: MemoryPlan,
-        pace: SyncSchedule,
+        schedule: SyncSchedule,
         announce: Callable[[str], None] = lambda _phrase: None,
         use_graphs: bool | None = None,
-        speed: SpeedWatch | None = None,
+        watch: SlowdownWatch | None = None,
     ) -> None:
-        """use_graphs: None takes them where there is CUDA. speed: with what is known of this card."""
-        self.plan, self.pace, self.announce = plan, pace, announce
+        """use_graphs: None means yes on CUDA and no elsewhere. watch: with the best times recorded for this card."""
+        self.plan, self.schedule, self.announce = plan, schedule, announce
         self.counters = Counters()
-        self.batch = Batch(talker, predictor, sampling, plan.rows, pace)
-        on_cuda = talker.stack.device.type == "cuda"
+        self.batch = Batch(talker, predictor, sampling, plan.rows, schedule)
+        on_cuda = talker.layers.device.type == "cuda"
         self.runner = FrameRunner(self.batch, on_cuda if use_graphs is None else use_graphs, announce)
         # On a CPU other programs come and go, and fewer rows would only be slower still.
-        self.speed = (speed or SpeedWatch()) if on_cuda else None
-        self._put_back: list[RowInput] = []
-        """Rows that did not fit after all; they are begun again before any new one, and say the same."""
+        self.watch = (watch or SlowdownWatch()) if on_cuda else None
+        self._deferred: list[RowInput] = []
+        """Rows that did not fit after all: they start before any new one, and say the same as they would have."""
         self._noise_left = 0
         self._just_started = False
-        """The next look waits for prompts, too: its time says nothing about frames."""
-        self._listener: RowStopper | None = None
+        """The next read-back waits for a prefill too, so its time says nothing about frames."""
+        self._stopper: RowStopper | None = None
 
     @torch.inference_mode()
     def run(
@@ -131,17 +136,17 @@ class DecodeLoop:
         more: Callable[[int], Sequence[RowInput]],
         deliver: Callable[[list[FinishedRow]], None],
         is_cancelled: Callable[[int], bool],
-        listener: RowStopper | None = None,
+        stopper: RowStopper | None = None,
     ) -> None:
-        """Until no row speaks and `more` gives none.
+        """Decodes until no row is left and `more` gives none.
 
-        more: asked for at most so many prompts whenever places are free. deliver: given the rows that ended, as soon as
-        the host looks. listener: asked at each look, which rows may stop before they end by themselves.
+        more: asked for at most so many rows whenever places are free. deliver: given the rows that ended, at each
+        read-back. stopper: asked at each read-back which rows may stop before they end by themselves.
         Raises torch.OutOfMemoryError when even a single row does not fit.
         """
         active: list[Slot] = []
-        # What an error left behind in an earlier run has been answered there.
-        self._put_back, self._listener = [], listener
+        # Rows that an error left deferred in an earlier run were answered there.
+        self._deferred, self._stopper = [], stopper
         while True:
             self._cancel(active, is_cancelled)
             starting = self._admit(more, active)
@@ -155,168 +160,169 @@ class DecodeLoop:
             except torch.OutOfMemoryError:
                 pass  # answered below: while an exception is alive, so are the tensors of its frames
             if ended is None:
-                self._retreat([slot.prompt for slot in active] + starting)
+                self._restart_smaller([slot.input for slot in active] + starting)
                 active = []
                 continue
-            self._drop(active, [slot for slot, _ in ended])
+            self._remove(active, [slot for slot, _ in ended])
             stopped: list[tuple[Slot, FinishedRow]] | None = None
             with contextlib.suppress(torch.OutOfMemoryError):
                 stopped = self._stopped(active)
             if stopped is None:
-                self._retreat([slot.prompt for slot in active])
+                self._restart_smaller([slot.input for slot in active])
                 active, stopped = [], []
-            self._drop(active, [slot for slot, _ in stopped])
+            self._remove(active, [slot for slot, _ in stopped])
             if ended or stopped:
-                deliver([spoken for _, spoken in ended + stopped])
+                deliver([finished for _, finished in ended + stopped])
 
     def _cancel(self, active: list[Slot], is_cancelled: Callable[[int], bool]) -> None:
-        gone = [slot for slot in active if is_cancelled(slot.prompt.id)]
-        self._drop(active, gone)
-        if self._listener is not None:
-            for slot in gone:
-                self._listener.gone(slot.prompt.id)
+        cancelled = [slot for slot in active if is_cancelled(slot.input.id)]
+        self._remove(active, cancelled)
+        if self._stopper is not None:
+            for slot in cancelled:
+                self._stopper.drop(slot.input.id)
 
     def _stopped(self, active: list[Slot]) -> list[tuple[Slot, FinishedRow]]:
-        """The rows of which enough has been heard."""
-        listener = self._listener
-        if listener is None:
+        """The rows that stop now, with the frames that are kept of them."""
+        stopper = self._stopper
+        if stopper is None:
             return []
-        due = {slot.prompt.id: torch.cat(slot.blocks) for slot in active if listener.due(slot.prompt.id, slot.frames)}
-        enough = listener.enough(due) if due else {}
+        due = {slot.input.id: torch.cat(slot.blocks) for slot in active if stopper.due(slot.input.id, slot.frames)}
+        frames_of = stopper.rows_to_stop(due) if due else {}
         stopped = []
         for slot in active:
-            frames = enough.get(slot.prompt.id)
+            frames, row = frames_of.get(slot.input.id), slot.input
             if frames is not None:
-                stopped.append(
-                    (slot, FinishedRow(slot.prompt.id, due[slot.prompt.id][:frames], ended=True, finite=True))
-                )
+                stopped.append((slot, FinishedRow(row.id, due[row.id][:frames], row.cap, ended=True, finite=True)))
                 self.counters.stopped += 1
                 self.counters.frames_kept += frames
         return stopped
 
     def _admit(self, more: Callable[[int], Sequence[RowInput]], active: list[Slot]) -> list[RowInput]:
         free = rows_that_fit(self.plan, self._columns_wanted(active, [])) - len(active)
-        taken, self._put_back = self._put_back[: max(0, free)], self._put_back[max(0, free) :]
-        if len(taken) < free and not self._put_back:
+        taken, self._deferred = self._deferred[: max(0, free)], self._deferred[max(0, free) :]
+        if len(taken) < free and not self._deferred:
             taken += more(free - len(taken))
-        # A long prompt makes every row long: what then no longer fits waits for its turn.
+        # Keys and values have one width for all rows: a long prefill leaves room for fewer, and the rest waits.
         while len(active) + len(taken) > max(1, rows_that_fit(self.plan, self._columns_wanted(active, taken))):
             if not taken:
                 break
-            self._put_back.insert(0, taken.pop())
+            self._deferred.insert(0, taken.pop())
         return taken
 
     def _columns_wanted(self, active: list[Slot], starting: Sequence[RowInput]) -> int:
-        needed = max([slot.position for slot in active] + [len(prompt.embedded) for prompt in starting], default=0)
-        needed += self.pace.look_frames + 1
-        there, wanted = self.batch.kv.columns, columns_for(needed)
-        # Long rows that have gone leave narrow memory for many rows in place of wide memory for few.
-        crowded = rows_that_fit(self.plan, max(there, 1)) < self.plan.rows
-        return there if needed <= there and not (crowded and 2 * wanted <= there) else wanted
+        needed = max([slot.position for slot in active] + [len(row.prefill) for row in starting], default=0)
+        needed += self.schedule.sync_frames + 1
+        present, wanted = self.batch.kv.columns, columns_for(needed)
+        # Once long rows have left, memory for a few wide rows becomes memory for many narrow ones.
+        crowded = rows_that_fit(self.plan, max(present, 1)) < self.plan.rows
+        return present if needed <= present and not (crowded and 2 * wanted <= present) else wanted
 
     def _start(self, active: list[Slot], starting: list[RowInput]) -> None:
         self._reshape(active, self._columns_wanted(active, starting), len(active) + len(starting))
-        for group in groups_within([len(prompt.embedded) for prompt in starting], PREFILL_COLUMNS):
-            prompts = starting[: len(group)]  # groups are neighbours, in order
-            self.batch.start(len(active), prompts)
-            active.extend(Slot(prompt) for prompt in prompts)
-            # At once: when memory runs out at a later group, these are among the active ones and nowhere else.
+        for group in groups_within([len(row.prefill) for row in starting], PREFILL_COLUMNS):
+            inputs = starting[: len(group)]  # groups are neighbours, in order
+            self.batch.start(len(active), inputs)
+            active.extend(Slot(row) for row in inputs)
+            # At once: when memory runs out at a later group, these rows are among the active ones and nowhere else.
             del starting[: len(group)]
             self._noise_left = 0
             self._just_started = True
-            lengths = [len(prompt.embedded) for prompt in prompts]
-            self.counters.prefill_rows += len(prompts)
+            lengths = [len(row.prefill) for row in inputs]
+            self.counters.prefill_rows += len(inputs)
             self.counters.prefill_columns += sum(lengths)
             self.counters.prefill_padded += max(lengths) * len(lengths)
 
     def _make_room(self, active: list[Slot]) -> None:
-        """For the next frames; when the rows have grown so long that fewer fit, the youngest begin again later."""
+        """Room for the next frames. Where grown rows leave room for fewer, the youngest are deferred and restart."""
         columns = self._columns_wanted(active, [])
         fits = rows_that_fit(self.plan, columns)
         for slot in reversed(active[fits:]):
-            self._put_back.insert(0, slot.prompt)
-            self._begins_again(slot.prompt)
+            self._deferred.insert(0, slot.input)
+            self._note_restart(slot.input)
         del active[fits:]
         self._reshape(active, columns, len(active))
 
-    def _begins_again(self, prompt: RowInput) -> None:
+    def _note_restart(self, row: RowInput) -> None:
         self.counters.restarts += 1
-        if self._listener is not None:
-            self._listener.again(prompt.id)
+        if self._stopper is not None:
+            self._stopper.restart(row.id)
 
     def _reshape(self, active: list[Slot], columns: int, rows: int) -> None:
         kv = self.batch.kv
         rows = max(rows, rows_that_fit(self.plan, columns))
         if columns != kv.columns or rows > kv.rows:
             kv.reshape(rows, columns, len(active))
-            self.batch.reach(columns)
+            self.batch.grow_tables(columns)
             self.runner.forget()
 
     def _advance(self, active: list[Slot]) -> list[tuple[Slot, FinishedRow]]:
-        """The frames up to the next look, and the rows that ended in them."""
-        frames, started = self.pace.look_frames, time.perf_counter()
+        """The frames up to the next read-back, and the rows that ended in them."""
+        frames, started = self.schedule.sync_frames, time.perf_counter()
         captures, with_graphs = self.runner.captures, self.runner.use_graphs
         rows = self.runner.rows_for(len(active))
-        self.batch.positions[len(active) : rows] = 0  # idle slots of a graph write where nobody reads
+        self.batch.positions[len(active) : rows] = 0  # idle slots of a graph write where nothing reads
         width = width_for(max(slot.position for slot in active) + frames)
         width = min(width, self.batch.kv.columns)
         for number in range(frames):
             if self._noise_left == 0:
                 self.batch.draw_noise(rows)
-                self._noise_left = self.pace.noise_frames
-            noise = self.batch.noise[:rows, self.pace.noise_frames - self._noise_left]
+                self._noise_left = self.schedule.noise_frames
+            noise = self.batch.noise[:rows, self.schedule.noise_frames - self._noise_left]
             self._noise_left -= 1
             self.batch.codes[:rows, number] = self.runner.frame(rows, width, noise)
         self.counters.steps += frames
         self.counters.rows_stepped += frames * len(active)
-        self.counters.looks += 1
-        blocks, following, sound = self.batch.look(len(active), frames)
+        self.counters.read_backs += 1
+        blocks, following, finite = self.batch.read_back(len(active), frames)
         step_ms = (time.perf_counter() - started) * 1000 / frames
         if with_graphs and not self.runner.use_graphs:
-            self._usual_is_over()
+            self._reset_baseline()
         elif not self._just_started and self.runner.captures == captures:
-            self._watch(len(active), step_ms)
+            self._check_speed(len(active), step_ms)
         self._just_started = False
         ended = []
-        for slot, block, begun, is_sound in zip(active, blocks, following, sound, strict=True):
-            spoken = self._hear(slot, block, begun, is_sound)
-            if spoken is not None:
-                self.counters.frames_kept += len(spoken.codes)
-                ended.append((slot, spoken))
+        for slot, block, next_code, is_finite in zip(active, blocks, following, finite, strict=True):
+            finished = self._collect(slot, block, next_code, is_finite)
+            if finished is not None:
+                self.counters.frames_kept += len(finished.codes)
+                ended.append((slot, finished))
         return ended
 
-    def _hear(self, slot: Slot, block: Tensor, following: int, sound: bool) -> FinishedRow | None:
-        """What a row has become, if it is over. block: its last frames; following: code 0 of the one after them."""
+    def _collect(self, slot: Slot, block: Tensor, next_code: int, finite: bool) -> FinishedRow | None:
+        """Adds a row's new frames; returns the finished row if it is over.
+
+        block: the new frames, (frames, code groups). next_code: code 0 of the frame after them.
+        """
         end = self.batch.talker.end
         ends = (block[:, 0] == end).nonzero()
         over = len(ends) > 0
         kept = block[: int(ends[0])] if over else block
         slot.blocks.append(kept)
         slot.frames += len(block)
-        frames = sum(map(len, slot.blocks))
-        over = over or following == end
-        if not (over or frames >= slot.prompt.cap - 1 or not sound):
+        frames, cap = sum(map(len, slot.blocks)), slot.input.cap
+        over = over or next_code == end
+        if not (over or frames >= cap - 1 or not finite):
             return None
-        codes = torch.cat(slot.blocks)[: slot.prompt.cap - 1]
+        codes = torch.cat(slot.blocks)[: cap - 1]
         # As stock: a row whose last allowed token is the end of speech counts as one that did not end.
-        return FinishedRow(slot.prompt.id, codes, ended=over and frames < slot.prompt.cap - 1, finite=sound)
+        return FinishedRow(slot.input.id, codes, cap, ended=over and frames < cap - 1, finite=finite)
 
-    def _drop(self, active: list[Slot], gone: list[Slot]) -> None:
-        """Takes rows out; the last ones move into their places."""
-        for slot in gone:
+    def _remove(self, active: list[Slot], leaving: list[Slot]) -> None:
+        """Takes rows out of the batch; the last ones move into their places."""
+        for slot in leaving:
             at = next(index for index, other in enumerate(active) if other is slot)
             last = active.pop()
             if last is not slot:
                 self.batch.move(len(active), at)
                 active[at] = last
 
-    def _usual_is_over(self) -> None:
-        """Without graphs every frame is slower, and fewer rows would not help: what was usual counts no more."""
-        if self.speed is not None:
-            self.speed = SpeedWatch()
+    def _reset_baseline(self) -> None:
+        """Graphs are off, so frame times have a new baseline: start measuring again."""
+        if self.watch is not None:
+            self.watch = SlowdownWatch()
 
-    def _watch(self, rows: int, step_ms: float) -> None:
-        slowdown = self.speed.note(rows, step_ms) if self.speed is not None else None
+    def _check_speed(self, rows: int, step_ms: float) -> None:
+        slowdown = self.watch.note(rows, step_ms) if self.watch is not None else None
         if slowdown is None:
             return
         self.plan = replace(self.plan, rows=max(1, self.plan.rows // 2))
@@ -326,14 +332,14 @@ class DecodeLoop:
                 "Going on with {fewer} lines at a time. Close other programs that use the GPU; on Windows, set "
                 "the power plan to best performance.",
                 now=round(slowdown.now_ms),
-                usual=round(slowdown.usual_ms),
+                usual=round(slowdown.baseline_ms),
                 rows=slowdown.rows,
                 fewer=self.plan.rows,
             )
         )
 
-    def _retreat(self, prompts: list[RowInput]) -> None:
-        """After memory ran out: everything begins again, in a smaller batch."""
+    def _restart_smaller(self, inputs: list[RowInput]) -> None:
+        """After memory ran out: all rows restart, in a smaller batch."""
         plan = smaller(self.plan)
         if plan is None:
             raise torch.OutOfMemoryError("a single row does not fit")
@@ -345,10 +351,10 @@ class DecodeLoop:
             )
         )
         self.plan = plan
-        self._put_back = prompts + self._put_back
-        for prompt in prompts:
-            self._begins_again(prompt)
+        self._deferred = inputs + self._deferred
+        for row in inputs:
+            self._note_restart(row)
         self.batch.kv.reshape(0, 0, 0)
         self.runner.forget()
-        if self.batch.talker.stack.device.type == "cuda":
+        if self.batch.talker.layers.device.type == "cuda":
             torch.cuda.empty_cache()

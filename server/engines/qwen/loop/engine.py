@@ -1,7 +1,7 @@
 """The qwen engine with a decode loop of our own: several lines at a time, on the stock model's modules and weights.
 
-Imports torch: only `open_qwen` imports this module, in the worker. ENGINE_LOOP=stock takes stock.py's instead, the
-reference that this one is held against.
+Imports torch: only `open_qwen` imports this module, in the worker. ENGINE_LOOP=stock takes the engine of stock.py
+instead, against which tests compare this one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,12 +35,12 @@ from server.engines.qwen.load.memory import (
 from server.engines.qwen.load.precision import card_index
 from server.engines.qwen.loop.batch import RowInput, SyncSchedule, choose_schedule
 from server.engines.qwen.loop.decode_loop import DecodeLoop, FinishedRow
-from server.engines.qwen.loop.incremental_decode import IncrementalDecoder
+from server.engines.qwen.loop.incremental_decode import IncrementalDecoder, TakeDecoder, WholeReferenceDecoder
 from server.engines.qwen.loop.slowdown import watch_with_record
 from server.engines.qwen.model.code_predictor import CodePredictor
-from server.engines.qwen.model.codec import Codec, Past, past_bytes
+from server.engines.qwen.model.codec import Codec, CodecState, state_bytes
+from server.engines.qwen.model.input_embedding import InputEmbedder
 from server.engines.qwen.model.layers import LoopUnsupported
-from server.engines.qwen.model.prompt_embedding import PromptWriter
 from server.engines.qwen.model.sampling import Draw, Sampling
 from server.engines.qwen.model.talker import Talker
 from server.engines.qwen.stock import QwenEngine, place, plain_text, refuse_bad_take
@@ -54,37 +53,38 @@ log = logging.getLogger("server.engines.qwen")
 LOOP_VERSION = 2
 """Raised whenever the loop's sampling or its codec changes the sound of a line."""
 ROWS_ON_CARD, ROWS_ON_CPU = 32, 8
-"""Most lines at a time; a card's memory may allow fewer. A CPU gains little beyond eight: it then computes all the time
-instead of waiting for its memory."""
+"""Most lines at a time; a card's memory may allow fewer. A CPU gains little beyond eight rows: arithmetic then takes
+longer than reading the weights."""
 CPU_PLAN = MemoryPlan(rows=ROWS_ON_CPU, cells=2**20, codec_frames=512)
 LIVE_TENSORS = 6
-"""As many copies of the codec's widest activation exist at once: input, output, residual, and three in the snake
+"""Copies of the codec's widest activation that exist at once: input, output, residual, and three in the snake
 activation."""
-SPEEDS = "speeds.json"
-"""Beside the voice clone prompts"""
+SPEEDS_FILE = "speeds.json"
+"""Lies beside the voice clone prompts."""
 CONTROL_CODES = 1024
-"""The last codes of the talker's vocabulary are none of the codec's; only the end of speech may be drawn of them."""
+"""The last entries of the talker's vocabulary are no codec codes; of them only the end of speech may be drawn."""
 
 
 @dataclass
 class BatchedQwenEngine(QwenEngine):
-    writer: PromptWriter
+    embedder: InputEmbedder
     loop: DecodeLoop
     codec: Codec
-    past: Past
+    reference: CodecState
     """the codec's state behind the reference"""
     whole_reference: Tensor | None = None
-    """(frames, code groups): decoded before each take, as stock does, where that is asked for"""
+    """(frames, code groups): decoded before each take, as stock does; None goes on from `reference`"""
 
     def speak(self, text: str, language: str, seed: int) -> Audio:
-        self.prompt(0, TakeRequest(text, language, seed))  # raises TextRefused
-        waiting, heard = [(0, TakeRequest(text, language, seed))], []
+        request = TakeRequest(text, language, seed)
+        self.row_input(0, request)  # raises TextRefused
+        waiting, takes = [(0, request)], []
 
         def more(_free: int) -> list[tuple[int, TakeRequest]]:
             return [waiting.pop()] if waiting else []
 
-        self.speak_rows(more, lambda _id, take: heard.append(take), lambda _id: False)
-        (take,) = heard
+        self.speak_rows(more, lambda _id, take: takes.append(take), lambda _id: False)
+        (take,) = takes
         if isinstance(take, TakeFailed):
             raise take
         return take
@@ -97,19 +97,23 @@ class BatchedQwenEngine(QwenEngine):
     ) -> None:
         """Speaks rows, as many at a time as fit, until none is left and `more` gives none.
 
-        Each row is delivered once, as soon as it is done, failed ones too; cancelled ones are not delivered. A row's
-        take depends on its text and seed alone. Errors of the card are passed on: they poison the process.
+        Each row is delivered once, as soon as it is done, failed ones too; cancelled rows are not delivered. A row's
+        take depends on its text and seed alone. CUDA errors are passed on: they poison the process.
         """
-        with self._hearing() as hearing:
-            self._speak_rows(more, deliver, is_cancelled, hearing)
+        with self._take_decoder() as decoder:
+            self._speak_rows(more, deliver, is_cancelled, decoder)
 
     @contextmanager
-    def _hearing(self) -> Iterator[IncrementalDecoder]:
-        """On a card the host has nothing to do but wait: listeners think meanwhile. A CPU has no such time."""
-        on_card = self.loop.batch.talker.stack.device.type == "cuda"
-        executor = ThreadPoolExecutor(1, "listener") if on_card else None
+    def _take_decoder(self) -> Iterator[TakeDecoder]:
+        if self.whole_reference is not None:
+            yield WholeReferenceDecoder(self.model.model.speech_tokenizer, self.whole_reference)
+            return
+        # On a card the host mostly waits, so stop conditions are asked in a thread. On a CPU a thread would only take
+        # time from the loop.
+        on_card = self.loop.batch.talker.layers.device.type == "cuda"
+        executor = ThreadPoolExecutor(1, "stop-condition") if on_card else None
         try:
-            yield IncrementalDecoder(self.codec, self.past, self._go_on, executor)
+            yield IncrementalDecoder(self.codec, self.reference, self._decode_next, executor)
         finally:
             if executor is not None:
                 executor.shutdown(wait=False, cancel_futures=True)
@@ -119,88 +123,77 @@ class BatchedQwenEngine(QwenEngine):
         more: Callable[[int], Sequence[tuple[int, TakeRequest]]],
         deliver: Callable[[int, Audio | TakeFailed], None],
         is_cancelled: Callable[[int], bool],
-        hearing: IncrementalDecoder,
+        decoder: TakeDecoder,
     ) -> None:
-        caps: dict[int, int] = {}
-
-        def more_prompts(free: int) -> list[RowInput]:
-            prompts: list[RowInput] = []
-            while not prompts:
-                rows = more(free)
-                if not rows:
+        def more_inputs(free: int) -> list[RowInput]:
+            inputs: list[RowInput] = []
+            while not inputs:
+                requests = more(free)
+                if not requests:
                     break
-                for number, row in rows:
+                for number, request in requests:
                     try:
-                        prompt = self.prompt(number, row)
+                        inputs.append(self.row_input(number, request))
                     except TextRefused as refusal:
                         deliver(number, TakeFailed(refusal.code.value))
                         continue
-                    caps[number] = prompt.cap
-                    # Where the reference is decoded before each take, nothing can be heard on the way.
-                    hearing.expect(number, row.stop if self.whole_reference is None else None)
-                    prompts.append(prompt)
-            return prompts
+                    decoder.expect(number, request.stop)
+            return inputs
 
-        def deliver_spoken(spoken: list[FinishedRow]) -> None:
-            good: dict[int, Tensor] = {}
-            for row in spoken:
-                flaw = flaw_of(row, caps[row.id])
-                if flaw is None or (row.finite and hearing.stopped(row.id, row.codes)):
-                    good[row.id] = row.codes
+        def deliver_finished(rows: list[FinishedRow]) -> None:
+            good: dict[int, FinishedRow] = {}
+            for row in rows:
+                flaw = flaw_of(row)
+                if flaw is None or (row.finite and decoder.is_met(row.id, row.codes)):
+                    good[row.id] = row
                 else:
-                    hearing.gone(row.id)
+                    decoder.drop(row.id)
                     deliver(row.id, TakeFailed(flaw))
-            for number, samples in self._finished(good, hearing).items():
-                deliver(number, checked(samples, caps.pop(number), self.codec))
+            for number, samples in decoder.finish({row.id: row.codes for row in good.values()}).items():
+                deliver(number, checked(samples, good[number].cap, self.codec))
 
-        self.loop.run(more_prompts, deliver_spoken, is_cancelled, hearing)
+        self.loop.run(more_inputs, deliver_finished, is_cancelled, decoder)
 
-    def _finished(self, good: dict[int, Tensor], hearing: IncrementalDecoder) -> dict[int, Samples]:
-        if self.whole_reference is None:
-            return hearing.finish(good)
-        for number in good:
-            hearing.gone(number)
-        return dict(zip(good, self.decoded(list(good.values())), strict=True))
-
-    def prompt(self, number: int, row: TakeRequest) -> RowInput:
+    def row_input(self, number: int, request: TakeRequest) -> RowInput:
         """Raises TextRefused."""
-        spoken = plain_text(row.text, self.model.processor.tokenizer.all_special_tokens)
-        if not spoken:
+        text, language = plain_text(request.text, self.model.processor.tokenizer.all_special_tokens), request.language
+        if not text:
             raise TextRefused(ErrorCode.TEXT_EMPTY)
-        if row.language.casefold() not in self.model.get_supported_languages():
-            raise TextRefused(
-                ErrorCode.LANGUAGE_UNKNOWN, language=row.language, languages=", ".join(LANGUAGES.values())
-            )
-        written = self.writer.write(spoken, row.language)
-        return RowInput(number, written.prompt, written.trailing, row.seed, frame_cap(spoken, row.language))
+        if language.casefold() not in self.model.get_supported_languages():
+            raise TextRefused(ErrorCode.LANGUAGE_UNKNOWN, language=language, languages=", ".join(LANGUAGES.values()))
+        embedded = self.embedder.embed(text, language)
+        return RowInput(number, embedded.prefill, embedded.trailing, request.seed, frame_cap(text, language))
 
     def decoded(self, takes: Sequence[Tensor]) -> list[Samples]:
         """The samples of whole takes, (frames, code groups) each."""
-        if self.whole_reference is not None:
-            return decode_whole(self.model.model.speech_tokenizer, self.whole_reference, takes)
-        return [samples for samples, _ in self._go_on([(take, self.past) for take in takes])]
+        numbered = dict(enumerate(takes))
+        with self._take_decoder() as decoder:
+            for number in numbered:
+                decoder.expect(number, None)
+            samples = decoder.finish(numbered)
+        return [samples[number] for number in numbered]
 
-    def _go_on(self, rows: Sequence[tuple[Tensor, Past]]) -> list[tuple[Samples, Past]]:
-        """The codec's go_on; when memory runs out in smaller pieces, and at last one row after another.
+    def _decode_next(self, rows: Sequence[tuple[Tensor, CodecState]]) -> list[tuple[Samples, CodecState]]:
+        """The codec's decode_next; where memory runs out, in smaller pieces, and at last one row after another.
 
         Raises torch.OutOfMemoryError when not even that fits.
         """
         while True:
             smallest = self.codec.frames_at_once <= MIN_CODEC_FRAMES
             try:
-                return self.codec.go_on(rows)
+                return self.codec.decode_next(rows)
             except torch.OutOfMemoryError:
                 if smallest and len(rows) <= 1:
                     raise
-            # Behind the except block: while an exception is alive, so are the tensors of its frames.
+            # After the except block: while an exception is alive, so are the tensors of its frames.
             release_memory()
             if smallest:
-                return [one for row in rows for one in self._go_on([row])]
+                return [one for row in rows for one in self._decode_next([row])]
             self.codec.frames_at_once = max(MIN_CODEC_FRAMES, self.codec.frames_at_once // 2)
 
 
 def open_batched(settings: EngineSettings, announce: Announce) -> QwenEngine:
-    """The engine with our loop, or stock's where the model is of a kind that the loop does not know.
+    """The engine with our loop; the stock engine where the loop does not support the model.
 
     Raises EngineUnusable.
     """
@@ -213,7 +206,7 @@ def open_batched(settings: EngineSettings, announce: Announce) -> QwenEngine:
             rows_wanted=settings.rows,
             whole_reference=settings.codec_context == "whole",
             memory_fraction=fraction,
-            speeds=Path(settings.prompt_dir) / SPEEDS if settings.prompt_dir else None,
+            speeds_file=Path(settings.prompt_dir) / SPEEDS_FILE if settings.prompt_dir else None,
         )
     except LoopUnsupported as difference:
         announce(t("This model is spoken one line at a time ({difference}).", difference=str(difference)))
@@ -227,15 +220,16 @@ def with_loop(
     rows_wanted: int = 0,
     whole_reference: bool = False,
     use_graphs: bool | None = None,
-    pace: SyncSchedule | None = None,
+    schedule: SyncSchedule | None = None,
     memory_fraction: float = 1.0,
-    speeds: Path | None = None,
+    speeds_file: Path | None = None,
 ) -> BatchedQwenEngine:
-    """Our loop on an opened stock engine, which goes on sharing its weights.
+    """Our loop on an opened stock engine, whose weights it shares.
 
-    tell: told when memory is short, the card slow or a graph refused. rows_wanted: 0 leaves it to the device.
-    whole_reference: decode the reference before every take, as stock does. memory_fraction: what this process may have
-    of the card. speeds: where the best times of this machine are kept.
+    tell: called when memory is short, the card has become slow, or a graph cannot be captured. rows_wanted: most rows;
+    0 leaves it to the device. whole_reference: decode the reference before every take, as stock does. use_graphs,
+    schedule: None leaves them to the device. memory_fraction: share of the card that this process may take.
+    speeds_file: where the best times of this machine are kept; None keeps none.
     Raises LoopUnsupported.
     """
     model, voice = stock.model, stock.voice[0]
@@ -244,19 +238,19 @@ def with_loop(
     talker = Talker(model.model.talker, config.vocab_size - CONTROL_CODES, config.codec_eos_token_id)
     predictor = CodePredictor(model.model.talker.code_predictor, 1)
     codec = Codec(model.model.speech_tokenizer, MIN_CODEC_FRAMES)
-    # Not before: what cannot be spoken by the loop is spoken by stock, which needs all of it.
+    # Not earlier: a model that the loop does not support is spoken by stock, which needs all of its modules.
     slim(model)
     release_memory()
-    device = talker.stack.device
-    pace = pace or choose_schedule(device.type)
-    past = codec.remember(voice.ref_code if voice.icl_mode else None)
-    sizes = sizes_of(talker, predictor, model, pace, past_bytes(past))
+    device = talker.layers.device
+    schedule = schedule or choose_schedule(device.type)
+    reference = codec.state_after(voice.ref_code if voice.icl_mode else None)
+    sizes = sizes_of(talker, predictor, model, schedule, state_bytes(reference))
     plan = choose_plan(device, sizes, rows_wanted, memory_fraction)
     predictor.resize(plan.rows)
     codec.frames_at_once = plan.codec_frames
-    speed = watch_with_record(speeds, f"{card_name(device)}; {stock.facts.model}; {stock.facts.dtype}")
-    loop = DecodeLoop(talker, predictor, sampling, plan, pace, tell, use_graphs, speed)
-    # Lines that wait while others are spoken: a place that becomes free must not wait for the network.
+    watch = watch_with_record(speeds_file, f"{card_name(device)}; {stock.facts.model}; {stock.facts.dtype}")
+    loop = DecodeLoop(talker, predictor, sampling, plan, schedule, tell, use_graphs, watch)
+    # More lines than rows: a row that becomes free must not wait for the network.
     in_flight = plan.rows + max(2, plan.rows // 2)
     facts = replace(stock.facts, rows=plan.rows, in_flight=in_flight, sound=f"{stock.facts.sound}; loop {LOOP_VERSION}")
     return BatchedQwenEngine(
@@ -264,21 +258,24 @@ def with_loop(
         model,
         stock.voice,
         stock.sampling,
-        PromptWriter(model, voice),
+        InputEmbedder(model, voice),
         loop,
         codec,
-        past,
+        reference,
         voice.ref_code if whole_reference else None,
     )
 
 
 def tell_log(phrase: str) -> None:
-    """What happens while lines are spoken; `announce` is for opening only, its listener has gone by then."""
+    """To stderr, which the parent logs: `announce` works only while the engine opens."""
     print(phrase, file=sys.stderr, flush=True)
 
 
 def sampling_of(settings: dict[str, bool | int | float]) -> Sampling:
-    """Raises LoopUnsupported."""
+    """The loop's form of stock's settings; 0 or nothing for top_k and top_p keeps all tokens.
+
+    Raises LoopUnsupported.
+    """
 
     def draw(prefix: str, do_sample: str) -> Draw:
         return Draw(
@@ -290,17 +287,17 @@ def sampling_of(settings: dict[str, bool | int | float]) -> Sampling:
 
     first, rest = draw("", "do_sample"), draw("subtalker_", "subtalker_dosample")
     penalty = float(settings["repetition_penalty"] or 1.0)
-    if penalty < 1.0:  # the loop's one minimum of two products is the penalty only from 1 on
+    if penalty < 1.0:  # `penalised` is right only from 1 on
         raise LoopUnsupported(f"repetition penalty {penalty}")
     return Sampling(first, rest, penalty)
 
 
-def flaw_of(row: FinishedRow, cap: int) -> str | None:
-    """Why these codes need not be decoded, as a short English phrase."""
+def flaw_of(row: FinishedRow) -> str | None:
+    """Why this row's codes need not be decoded, as a short English phrase; None for a good row."""
     if not row.finite:
         return "audio that is not finite"
     if not row.ended:
-        return f"frame cap of {cap} reached"
+        return f"frame cap of {row.cap} reached"
     return None if len(row.codes) else "no audio"
 
 
@@ -312,34 +309,28 @@ def checked(samples: Samples, cap: int, codec: Codec) -> Audio | TakeFailed:
     return Audio(samples, codec.sample_rate)
 
 
-def decode_whole(tokenizer: Any, reference: Tensor, takes: Sequence[Tensor]) -> list[Samples]:
-    """As stock: reference and take together, one after another, the reference's samples thrown away."""
-    found = []
-    for take in takes:
-        codes = torch.cat((reference, take.to(reference.device)))
-        waves, _ = tokenizer.decode([{"audio_codes": codes}])
-        found.append(np.asarray(waves[0][len(reference) * tokenizer.get_decode_upsample_rate() :], np.float32))
-    return found
-
-
 def slim(model: Any) -> None:
-    """Takes off the card what speaking does not need: the encoders, and the text embedding, of which a line reads a few
-    rows. The voice clone prompt must exist."""
+    """Frees the encoders, and moves the text embedding to RAM, since a line reads only a few of its vectors.
+
+    The voice clone prompt must have been made: it needs the encoders.
+    """
     model.model.speaker_encoder = None
     model.model.speech_tokenizer.model.encoder = None
     model.model.talker.model.text_embedding.to("cpu")
 
 
-def sizes_of(talker: Talker, predictor: CodePredictor, model: Any, pace: SyncSchedule, heard_bytes: int) -> ModelSizes:
-    """heard_bytes: what the codec keeps of a row that is heard while it is spoken."""
+def sizes_of(
+    talker: Talker, predictor: CodePredictor, model: Any, schedule: SyncSchedule, codec_bytes: int
+) -> ModelSizes:
+    """codec_bytes: the codec's state of one row."""
     decoder = model.model.speech_tokenizer.model.decoder
     noise = talker.tokens + predictor.codes * predictor.tokens
-    # The noise itself, and four 64-bit stages of it while it is made.
-    row_bytes = noise * pace.noise_frames * (4 + 4 * 8) + predictor.stack.bytes_per_column() * (predictor.codes + 1)
-    row_bytes += heard_bytes
+    # The float32 noise, and four 64-bit tensors while it is made.
+    row_bytes = noise * schedule.noise_frames * (4 + 4 * 8)
+    row_bytes += predictor.layers.bytes_per_column() * (predictor.codes + 1) + codec_bytes
     widest = decoder.config.decoder_dim // 2 ** len(decoder.config.upsample_rates)
     samples = int(model.model.speech_tokenizer.get_decode_upsample_rate())
-    return ModelSizes(talker.stack.bytes_per_column(), row_bytes, widest * samples * 4 * LIVE_TENSORS)
+    return ModelSizes(talker.layers.bytes_per_column(), row_bytes, widest * samples * 4 * LIVE_TENSORS)
 
 
 def card_name(device: torch.device) -> str:
@@ -363,15 +354,18 @@ def choose_plan(device: torch.device, sizes: ModelSizes, rows_wanted: int, memor
 
 
 def limit_memory(device: str) -> float:
-    """Caps what this process may take of the card, before the model is on it; returns that share of the card."""
+    """Limits this process to the memory of the card that is free now, less a reserve; returns the share of the card.
+
+    To be called before the model is on the card. Returns 1.0 without a card.
+    """
     if device.strip().casefold() == "cpu" or not torch.cuda.is_available():
         return 1.0
     index = card_index(device)
     if index >= torch.cuda.device_count():
         return 1.0  # open() says what is wrong
-    # Streams, graphs and kernels that ask for "the current device" mean this one.
+    # Streams, graphs and some kernels use the current device.
     torch.cuda.set_device(index)
-    # cuDNN's attention makes a plan for every new shape, and nearly every prompt has a new one.
+    # cuDNN's attention makes a plan for every new shape, and nearly every prefill has a new one.
     torch.backends.cuda.enable_cudnn_sdp(False)
     fraction = process_fraction(*torch.cuda.mem_get_info(index))
     torch.cuda.set_per_process_memory_fraction(fraction, index)

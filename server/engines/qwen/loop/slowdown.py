@@ -1,8 +1,8 @@
-"""Notices when a machine has become much slower than it was: times come in, a warning with figures goes out.
+"""Notices when a machine has become much slower than it was: frame times come in, a slowdown with figures goes out.
 
-The best times are kept beside the voice clone prompt, so that a worker that starts into a slow night knows it, too.
-What this catches is the Windows driver that has moved our memory into RAM, and a card that has been throttled: both
-make every step many times longer and tell nobody.
+The best times are kept beside the voice clone prompt, so that a worker that starts on a slow machine knows the baseline
+too. Two causes are meant: a Windows driver that has moved our memory into RAM, and a throttled card. Both make every
+frame many times longer without an error.
 """
 
 from __future__ import annotations
@@ -19,52 +19,56 @@ from server.whole_files import write_whole
 log = logging.getLogger("server.engines.qwen")
 
 SLOW_FACTOR = 3.0
+"""Times the baseline"""
 WINDOW = 48
-"""Steps that a verdict is about: some seconds. One slow step, as when a graph is captured, is nothing."""
-
-
+"""Steps whose median is judged: some seconds. One slow step, as when a graph is captured, does not count."""
 BETTER = 0.97
-"""A new best time is this much better at least: no file is written for noise."""
+"""A new best time is at most this share of the old one: no file is written for noise."""
 
 
 @dataclass(frozen=True)
 class Slowdown:
-    usual_ms: float
+    baseline_ms: float
     """per frame of the whole batch"""
     now_ms: float
+    """likewise"""
     rows: int
 
 
 @dataclass
-class SpeedWatch:
-    """Best median per batch size so far, and the steps of the current window."""
+class SlowdownWatch:
+    """The baseline, which is the best median per batch size so far, and the steps of the current window."""
 
     best_ms: dict[int, float] = field(default_factory=dict)
-    keep: Callable[[Mapping[int, float]], None] = lambda best_ms: None
-    """Told when a best time is new or better by a few percent."""
+    """Per number of rows"""
+    save: Callable[[Mapping[int, float]], None] = lambda best_ms: None
+    """Called when a best time is new, or better by a few percent."""
     _steps: dict[int, list[float]] = field(default_factory=dict)
-    told: bool = False
+    reported: bool = False
 
     def note(self, rows: int, step_ms: float) -> Slowdown | None:
-        """Called after each step; a Slowdown once per loop, when a whole window took three times its usual time."""
+        """Called after each step. A Slowdown when a whole window took three times the baseline; once per watch."""
         steps = self._steps.setdefault(rows, [])
         steps.append(step_ms)
         if len(steps) < WINDOW:
             return None
         now = median(steps)
         steps.clear()
-        usual = self.best_ms.get(rows, now)
-        if rows not in self.best_ms or now < BETTER * usual:
+        baseline = self.best_ms.get(rows, now)
+        if rows not in self.best_ms or now < BETTER * baseline:
             self.best_ms[rows] = now
-            self.keep(self.best_ms)
-        if self.told or now <= SLOW_FACTOR * usual:
+            self.save(self.best_ms)
+        if self.reported or now <= SLOW_FACTOR * baseline:
             return None
-        self.told = True
-        return Slowdown(usual, now, rows)
+        self.reported = True
+        return Slowdown(baseline, now, rows)
 
 
-def recorded(file: Path, machine: str) -> dict[int, float]:
-    """The best times of this machine and model; empty where there are none, or the file is damaged."""
+def read_best_times(file: Path, machine: str) -> dict[int, float]:
+    """The best times of this machine and model, ms per number of rows; empty if there are none or the file is damaged.
+
+    machine: names card, model and formats.
+    """
     try:
         best = json.loads(file.read_text("utf-8")).get(machine, {})
         return {int(rows): float(ms) for rows, ms in best.items() if float(ms) > 0}
@@ -75,8 +79,8 @@ def recorded(file: Path, machine: str) -> dict[int, float]:
         return {}
 
 
-def record(file: Path, machine: str, best_ms: Mapping[int, float]) -> None:
-    """Beside those of other machines and models. A folder that cannot be written only costs the record."""
+def write_best_times(file: Path, machine: str, best_ms: Mapping[int, float]) -> None:
+    """Keeps the times of other machines and models. A folder that cannot be written costs the record and a log line."""
     try:
         machines = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -90,8 +94,8 @@ def record(file: Path, machine: str, best_ms: Mapping[int, float]) -> None:
         log.warning("could not keep the speed in %s: %s", file, error)
 
 
-def watch_with_record(file: Path | None, machine: str) -> SpeedWatch:
+def watch_with_record(file: Path | None, machine: str) -> SlowdownWatch:
     """file: None keeps nothing."""
     if file is None:
-        return SpeedWatch()
-    return SpeedWatch(recorded(file, machine), lambda best_ms: record(file, machine, best_ms))
+        return SlowdownWatch()
+    return SlowdownWatch(read_best_times(file, machine), lambda best_ms: write_best_times(file, machine, best_ms))

@@ -1,12 +1,12 @@
-"""Codes to samples, piece by piece: each row goes on from where its last piece ended, the first one from the reference.
+"""Codec codes to samples, piece by piece. Each row continues from its own state; its first piece from the reference's.
 
-Stock decodes the reference's codes and the sentence's together and throws the front away: with a reference of ten
-seconds that is two thirds of the work. The decoder is causal, and what it keeps of the past is little: the keys and
-values of 71 frames in each layer of its transformer, and the last inputs of each of its convolutions. Here both are
-kept (`Past`), so no frame is decoded twice, however small the pieces; the result is that of decoding everything
-together, up to the order of additions (docs/dev/engine.md has the figures).
+Stock decodes the codes of reference and sentence together and throws the reference's samples away: with a reference of
+ten seconds that is two thirds of the work. The decoder is causal and its state is small: the keys and values of 71
+frames in each layer of its transformer, and the last inputs of each of its convolutions. `CodecState` holds both, so no
+frame is decoded twice, however small the pieces. The result equals that of decoding everything together, up to the
+order of additions (docs/dev/engine.md has the figures).
 
-Knows no text and no batch: which rows are decoded together, and when, is its caller's business.
+Knows no text and no batch: the caller decides which rows are decoded together, and when.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from server.engines.qwen.load.memory import groups_within
 from server.engines.qwen.model.layers import LoopUnsupported
 
 MAX_PADDING = 0.15
-"""Of the longest row of a call: more would cost what decoding together saves."""
+"""As a share of the longest row of a call: more padding would cost what decoding together saves."""
 
 
 @dataclass(frozen=True)
-class Past:
-    """What the decoder knows of the frames before, of one row. Its tensors are never written to."""
+class CodecState:
+    """The decoder's state after some frames of one row. Its tensors are never written to."""
 
     frames: int
-    """So many frames were before; 0: none."""
+    """Frames decoded so far; 0 for the initial state"""
     keys_values: Tensor
-    """(layers, 2, heads, window - 1, head size): the last frames', ending on the right; zeros where there were none"""
+    """(layers, 2, heads, window - 1, head size): of the last frames, the newest on the right; zeros before the first"""
     tails: tuple[Tensor, ...]
-    """(channels, inputs) each: the last inputs of every convolution, in the order in which they are run"""
+    """(channels, inputs) each: the last inputs of every convolution that looks back, in the order in which they run"""
 
 
 @dataclass
 class CodecCounters:
     frames_given: int = 0
     frames_decoded: int = 0
-    """through the convolutions, which are nine tenths of the work; padding included"""
+    """frames that went through the convolutions, which are nine tenths of the work; padding included"""
     calls: int = 0
 
 
@@ -53,18 +53,19 @@ class CodecCounters:
 class _Piece:
     """A group of rows on its way through the decoder."""
 
-    pasts: list[Past]
+    states: list[CodecState]
+    """The state of each row before the piece"""
     lengths: list[int]
     """Frames of each row"""
     rate: int = 1
-    """Inputs of the convolution at hand per frame"""
+    """Inputs of the next convolution per frame"""
     tails: list[Tensor] = field(default_factory=list)
-    """(rows, channels, inputs) each: what is kept so far"""
+    """(rows, channels, inputs) each: the tails after the piece, as far as its convolutions have run"""
 
 
 class Codec:
     def __init__(self, tokenizer: Any, frames_at_once: int) -> None:
-        """tokenizer: the stock Qwen3TTSTokenizer. frames_at_once: bound of one call, over all rows.
+        """tokenizer: the stock Qwen3TTSTokenizer. frames_at_once: most frames of one decoder call, over all rows.
 
         Raises LoopUnsupported.
         """
@@ -77,26 +78,28 @@ class Codec:
         self._before, self._behind = _modules(self.decoder)
         self._snakes = _snakes(self._behind)
         self._window = int(self.decoder.config.sliding_window) - 1
-        self.nothing = self._nothing()
+        self.initial_state = self._initial_state()
 
     @torch.inference_mode()
-    def remember(self, codes: Tensor | None) -> Past:
-        """The state after these codes, (frames, code groups): a voice's reference. Without any, that of a beginning."""
-        past = self.nothing
+    def state_after(self, codes: Tensor | None) -> CodecState:
+        """The state after a voice's reference codes, (frames, code groups); the initial state without a reference."""
+        state = self.initial_state
         if codes is None:
-            return past
+            return state
         for piece in torch.split(codes, max(1, self.frames_at_once)):
             if len(piece):
-                _, (past,) = self._go_on([piece], [past])
-        return past
+                _, (state,) = self._decode_piece([piece], [state])
+        return state
 
     @torch.inference_mode()
-    def go_on(self, rows: Sequence[tuple[Tensor, Past]]) -> list[tuple[Samples, Past]]:
-        """The samples of each row's next frames, (frames, code groups), and what its frames after them need.
+    def decode_next(self, rows: Sequence[tuple[Tensor, CodecState]]) -> list[tuple[Samples, CodecState]]:
+        """The samples of each row's next frames, and the state after them.
 
-        Long rows go through in several calls, short ones together, so that no call exceeds frames_at_once.
+        rows: codes of the next frames, (frames, code groups), and the state before them.
+        Long rows are split over several decoder calls and short ones share one, so that no call exceeds frames_at_once.
+        Raises torch.OutOfMemoryError.
         """
-        done: list[tuple[Samples, Past] | None] = [None] * len(rows)
+        done: list[tuple[Samples, CodecState] | None] = [None] * len(rows)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
         sizes = [len(rows[index][0]) for index in order]
         for group in groups_within(sizes, self.frames_at_once, MAX_PADDING):
@@ -105,27 +108,28 @@ class Codec:
                 done[index] = result
         return [result for result in done if result is not None]
 
-    def decode(self, takes: Sequence[Tensor], past: Past) -> list[Samples]:
-        """The samples of each take, (frames, code groups), as if it came right after what is remembered."""
-        return [samples for samples, _ in self.go_on([(take, past) for take in takes])]
+    def decode(self, takes: Sequence[Tensor], state: CodecState) -> list[Samples]:
+        """The samples of each take, (frames, code groups), decoded from this state on."""
+        return [samples for samples, _ in self.decode_next([(take, state) for take in takes])]
 
-    def _together(self, rows: list[tuple[Tensor, Past]]) -> list[tuple[Samples, Past]]:
-        codes, pasts = [row[0] for row in rows], [row[1] for row in rows]
-        heard: list[list[Samples]] = [[] for _ in rows]
+    def _together(self, rows: list[tuple[Tensor, CodecState]]) -> list[tuple[Samples, CodecState]]:
+        codes, states = [row[0] for row in rows], [row[1] for row in rows]
+        decoded: list[list[Samples]] = [[] for _ in rows]
         at_once = max(1, self.frames_at_once // len(rows))
         for start in range(0, max(len(row) for row in codes), at_once):
-            # Rows that are shorter than the longest may have none left: they sit out.
+            # Rows that have ended take no part in later calls.
             here = [index for index, row in enumerate(codes) if len(row) > start]
-            samples, after = self._go_on([codes[i][start : start + at_once] for i in here], [pasts[i] for i in here])
-            for index, wave, past in zip(here, samples, after, strict=True):
-                heard[index].append(wave)
-                pasts[index] = past
+            pieces = [codes[i][start : start + at_once] for i in here]
+            samples, after = self._decode_piece(pieces, [states[i] for i in here])
+            for index, wave, state in zip(here, samples, after, strict=True):
+                decoded[index].append(wave)
+                states[index] = state
         nothing = np.zeros(0, np.float32)
-        return [(np.concatenate([nothing, *waves]), past) for waves, past in zip(heard, pasts, strict=True)]
+        return [(np.concatenate([nothing, *waves]), state) for waves, state in zip(decoded, states, strict=True)]
 
-    def _go_on(self, codes: list[Tensor], pasts: list[Past]) -> tuple[list[Samples], list[Past]]:
-        """One call of the decoder. Rows are padded on the right: nothing here looks ahead."""
-        piece = _Piece(pasts, [len(row) for row in codes])
+    def _decode_piece(self, codes: list[Tensor], states: list[CodecState]) -> tuple[list[Samples], list[CodecState]]:
+        """One call of the decoder. Rows are padded on the right: the decoder is causal."""
+        piece = _Piece(states, [len(row) for row in codes])
         padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True).to(self.device)  # (rows, frames, groups)
         x = self.decoder.quantizer.decode(padded.transpose(1, 2))  # (rows, channels, frames)
         x = self._through(self._before, x, piece)
@@ -139,28 +143,29 @@ class Codec:
             for row, length in zip(wave, piece.lengths, strict=True)
         ]
         after = [
-            Past(past.frames + length, keys_values[:, row], tuple(tails[row] for tails in piece.tails))
-            for row, (past, length) in enumerate(zip(pasts, piece.lengths, strict=True))
+            CodecState(state.frames + length, keys_values[:, row], tuple(tails[row] for tails in piece.tails))
+            for row, (state, length) in enumerate(zip(states, piece.lengths, strict=True))
         ]
         return samples, after
 
     # --- the transformer
 
     def _attend(self, x: Tensor, piece: _Piece) -> tuple[Tensor, Tensor]:
-        """x: (rows, frames, channels). Returns the same, and the keys and values for the next piece.
+        """Runs the transformer over x, (rows, frames, channels).
 
-        Those: (layers, rows, 2, heads, window - 1, head size).
+        Returns x's shape, and the keys and values of the next states: (layers, rows, 2, heads, window - 1, head size).
         """
         transformer = self.decoder.pre_transformer
         h = transformer.input_proj(x)
         positions = torch.arange(x.shape[1], device=x.device) + torch.tensor(
-            [[past.frames] for past in piece.pasts], device=x.device
+            [[state.frames] for state in piece.states], device=x.device
         )
         cos, sin = (part.unsqueeze(1) for part in transformer.rotary_emb(h, positions))  # (rows, 1, frames, head size)
         mask = self._mask(piece, x.shape[1])
         kept = []
         for number, layer in enumerate(transformer.layers):
-            past = torch.stack([one.keys_values[number] for one in piece.pasts], 1)  # (2, rows, heads, window, size)
+            # (2, rows, heads, window - 1, head size)
+            past = torch.stack([state.keys_values[number] for state in piece.states], 1)
             attended, keys_values = _attention(layer.self_attn, layer.input_layernorm(h), cos, sin, past, mask)
             h = h + layer.self_attn_layer_scale(attended)
             h = h + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(h)))
@@ -171,13 +176,16 @@ class Codec:
         return out, torch.stack(kept)
 
     def _mask(self, piece: _Piece, frames: int) -> Tensor:
-        """(rows, 1, frames, window + frames): each frame sees itself and the window before it, where there was any."""
+        """(rows, 1, frames, window - 1 + frames), bool: each frame attends to itself and to the window before it.
+
+        Columns before a row's first frame are masked.
+        """
         column = torch.arange(-self._window, frames, device=self.device)
-        back = torch.arange(frames, device=self.device)[:, None] - column  # (frames, columns): so many frames ago
-        seen = (back >= 0) & (back <= self._window)
-        begun = torch.tensor([[-past.frames] for past in piece.pasts], device=self.device)
-        there = column >= begun  # (rows, columns)
-        return seen & there[:, None, None]
+        back = torch.arange(frames, device=self.device)[:, None] - column  # (frames, columns): frames back
+        within = (back >= 0) & (back <= self._window)
+        first = torch.tensor([[-state.frames] for state in piece.states], device=self.device)
+        exists = column >= first  # (rows, columns)
+        return within & exists[:, None, None]
 
     # --- the convolutions
 
@@ -200,10 +208,10 @@ class Codec:
             y = module.norm(self._convolve(module.dwconv, x, piece).transpose(1, 2))
             y = module.gamma * module.pwconv2(module.act(module.pwconv1(y)))
             return torch.add(x, y.transpose(1, 2))
-        raise AssertionError(kind)  # _modules has seen them all
+        raise AssertionError(kind)  # _modules refuses any other kind
 
     def _residual(self, module: Any, x: Tensor, piece: _Piece) -> Tensor:
-        """The largest tensors of the codec are here, so nothing is copied needlessly (docs/dev/log.md, 2026-11-27)."""
+        """Holds the codec's largest tensors, so it copies as few as it can (docs/dev/log.md, 2026-11-27)."""
         tail = int(module.conv1.padding)
         wide = self._with_tails(x, tail, piece)
         self._snake(module.act1, x, wide[:, :, tail:])
@@ -214,7 +222,7 @@ class Codec:
         return out.add_(x)
 
     def _snake(self, module: Any, x: Tensor, out: Tensor) -> Tensor:
-        """x + sin(alpha x)**2 / beta, as the module does it in five passes; out may be x."""
+        """x + sin(alpha x)**2 / beta, for which the stock module takes five passes; out may be x."""
         alpha, scale = self._snakes[id(module)]
         return torch.addcmul(x, torch.mul(x, alpha).sin_().square_(), scale, out=out)
 
@@ -230,7 +238,7 @@ class Codec:
         return out[:, :, tail * stride : (tail + count) * stride]
 
     def _behind_tails(self, x: Tensor, tail: int, piece: _Piece) -> Tensor:
-        """x behind the last inputs of the piece before; its own last ones are kept."""
+        """x with the last inputs of the piece before in front; the last inputs of x are kept for the next piece."""
         if tail == 0:
             return x
         wide = self._with_tails(x, tail, piece)
@@ -240,19 +248,19 @@ class Codec:
 
     @staticmethod
     def _with_tails(x: Tensor, tail: int, piece: _Piece) -> Tensor:
-        """Room for x, or what is made of it, behind the last inputs of the piece before."""
+        """Room for x with the last inputs of the piece before in front; the room itself is not filled."""
         wide = x.new_empty(x.shape[0], x.shape[1], tail + x.shape[2])
-        wide[:, :, :tail] = torch.stack([past.tails[len(piece.tails)] for past in piece.pasts])
+        wide[:, :, :tail] = torch.stack([state.tails[len(piece.tails)] for state in piece.states])
         return wide
 
     @staticmethod
     def _keep_tails(x: Tensor, tail: int, piece: _Piece) -> None:
-        # Copied, as views would keep all of x in memory; by one operation for all rows, not one for each.
+        # Copies, since views would keep all of x in memory; one operation for all rows.
         ends = [n * piece.rate for n in piece.lengths]
         piece.tails.append(torch.stack([x[row, :, end : end + tail] for row, end in enumerate(ends)]))
 
-    def _nothing(self) -> Past:
-        """Before the first frame: stock pads with zeros, too."""
+    def _initial_state(self) -> CodecState:
+        """Zeros, as stock pads the first frame."""
         config = self.decoder.config
         layers, heads = len(self.decoder.pre_transformer.layers), config.num_key_value_heads
         head_size = int(self.decoder.pre_transformer.layers[0].self_attn.head_dim)
@@ -263,24 +271,27 @@ class Codec:
             for module in _convolutions([*self._before, *self._behind])
             if tail_of(module)
         ]
-        return Past(0, keys_values, tuple(tails))
+        return CodecState(0, keys_values, tuple(tails))
 
 
-def past_bytes(past: Past) -> int:
-    """What a row keeps on the device while it is decoded in pieces."""
-    return past.keys_values.nbytes + sum(tail.nbytes for tail in past.tails)
+def state_bytes(state: CodecState) -> int:
+    """Bytes that a row keeps on the device while it is decoded in pieces."""
+    return state.keys_values.nbytes + sum(tail.nbytes for tail in state.tails)
 
 
 def _attention(module: Any, x: Tensor, cos: Tensor, sin: Tensor, past: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What attention makes of x, (rows, frames, hidden), and all keys and values, (2, rows, heads, columns, size)."""
+    """Attention's output for x, (rows, frames, hidden), and all keys and values, (2, rows, heads, columns, head size).
+
+    past: keys and values before x, (2, rows, heads, window - 1, head size). mask: bool, as `_mask` makes it.
+    """
     rows, frames, _ = x.shape
 
     def heads(projection: Any) -> Tensor:
         projected: Tensor = projection(x)
         return projected.view(rows, frames, -1, module.head_dim).transpose(1, 2)
 
-    queries = _turned(heads(module.q_proj), cos, sin)
-    new = torch.stack((_turned(heads(module.k_proj), cos, sin), heads(module.v_proj)))
+    queries = _rotated(heads(module.q_proj), cos, sin)
+    new = torch.stack((_rotated(heads(module.k_proj), cos, sin), heads(module.v_proj)))
     keys_values = torch.cat((past, new), 3)
     keys, values = keys_values.repeat_interleave(module.num_key_value_groups, 2)
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=module.scaling)
@@ -288,17 +299,17 @@ def _attention(module: Any, x: Tensor, cos: Tensor, sin: Tensor, past: Tensor, m
     return attended, keys_values
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: the halves of each head are the two coordinates that are turned."""
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions: the two halves of each head are the coordinates that are rotated."""
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat((-second, first), -1) * sin
 
 
-# --- what the decoder is made of
+# --- the decoder's modules
 
 
 def _kind(module: Any) -> str:
-    """The class without the package's prefixes."""
+    """The name of the class without the package's prefixes"""
     name = type(module).__name__
     return next((kind for kind in KINDS if name.endswith(kind)), name)
 
@@ -307,9 +318,9 @@ KINDS = ("CausalTransConvNet", "CausalConvNet", "ResidualUnit", "ConvNeXtBlock",
 
 
 def _modules(decoder: Any) -> tuple[list[Any], list[Any]]:
-    """Before and behind the transformer, one after another.
+    """The modules before and behind the transformer, in the order in which they run.
 
-    Raises LoopUnsupported for what is not known to look back on nothing else.
+    Raises LoopUnsupported for kinds whose look-back is not known.
     """
     before = [decoder.pre_conv]
     behind = [block for blocks in decoder.upsample for block in blocks]
@@ -327,7 +338,7 @@ def _modules(decoder: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _snakes(modules: Sequence[Any]) -> dict[int, tuple[Tensor, Tensor]]:
-    """alpha and 1 / beta of each snake activation by its id, (channels, 1): the modules make them anew each time."""
+    """alpha and 1 / beta of each snake activation by its id, (channels, 1): stock computes both again in every call."""
     inside = [part for module in modules for part in module.modules() if _kind(part) == "SnakeBeta"]
     with torch.inference_mode():
         return {
@@ -337,7 +348,7 @@ def _snakes(modules: Sequence[Any]) -> dict[int, tuple[Tensor, Tensor]]:
 
 
 def _convolutions(modules: Sequence[Any]) -> list[Any]:
-    """Those that may look back, in the order in which they are run."""
+    """The convolutions that may look back, in the order in which they run."""
     parts: dict[str, Callable[[Any], list[Any]]] = {
         "CausalConvNet": lambda module: [module],
         "CausalTransConvNet": lambda module: [module],
@@ -348,7 +359,7 @@ def _convolutions(modules: Sequence[Any]) -> list[Any]:
 
 
 def tail_of(module: Any) -> int:
-    """How many inputs before the present one a convolution needs."""
+    """Inputs before the present one that a convolution reads"""
     if _kind(module) == "CausalConvNet":
         return int(module.padding)
     kernel, stride = int(module.conv.kernel_size[0]), int(module.conv.stride[0])

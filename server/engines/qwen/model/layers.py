@@ -1,10 +1,10 @@
-"""A stack of Qwen3 decoder layers run by hand, on the stock modules' own weights. Knows neither codes nor text.
+"""Qwen3 decoder layers run by hand, on the stock modules' own weights. Knows neither codes nor text.
 
-Talker and code predictor are the same kind of layer (RMS norm, grouped-query attention with normed queries and keys,
-SwiGLU), so both run through here. Against the stock forward: one matrix product for queries, keys and values and one
-for gate and up, keys and values written into memory that is there already, no cache objects, no masks made per layer,
-no hidden states kept. The fused matrices take the place of the stock ones, which become views of them: the stock model
-goes on working on the same numbers, and no weight is in memory twice.
+Talker and code predictor have the same kind of layer (RMS norm, grouped-query attention with normed queries and keys,
+SwiGLU), so this module runs both. Differences from the stock forward: one matrix product for queries, keys and values
+and one for gate and up; keys and values written into memory that is allocated once; no cache objects, no masks made per
+layer, no hidden states kept. The stock weights become views of the fused matrices: the stock model goes on working on
+the same numbers, and no weight is in memory twice.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 
 
 class LoopUnsupported(Exception):
-    """This model differs from what the loop was written for; its text is a short English phrase."""
+    """The model differs from what the loop was written for. The message is a short English phrase."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerWeights:
     input_norm: Tensor
     qkv: Tensor
     """((heads + 2 * kv heads) * head size, hidden)"""
     qk_norm: Tensor
     """(heads + kv heads, head size): the norm's weight of each head, queries first"""
     out_t: Tensor
-    """(heads * head size, hidden), transposed: it is added to the residual in one addmm"""
+    """(heads * head size, hidden), transposed for addmm, which adds the product to the residual"""
     mlp_norm: Tensor
     gate_up: Tensor
     """(2 * intermediate, hidden)"""
@@ -39,23 +39,23 @@ class Layer:
 
 
 class KeyValues:
-    """Keys and values of all layers, allocated once: a row's key and value of one column lie beside each other.
+    """Keys and values of all layers, allocated once. A row's key and value of one column are neighbours in memory.
 
-    Every row begins at column 0, whatever its length: rows of a batch need no padding on the left, a row that takes
-    another's place needs nothing moved, and a row attends over the same columns alone and in any batch.
+    Every row begins at column 0, at any length: no padding on the left, nothing to move when a row takes another's
+    place, and a row attends over the same columns alone and in any batch.
     """
 
     def __init__(
         self, layers: int, rows: int, columns: int, heads: int, head_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.rows, self.columns, self.heads, self.head_size = rows, columns, heads, head_size
-        # Zeros: a masked column still takes part in the sum with weight 0, and 0 * nan is nan.
+        # Zeros: a masked column still enters the sum with weight 0, and 0 * nan is nan.
         self.data = [
             torch.zeros(rows, columns, 2, heads, head_size, dtype=dtype, device=device) for _layer in range(layers)
         ]
-        self._look_at_data()
+        self._make_views()
 
-    def _look_at_data(self) -> None:
+    def _make_views(self) -> None:
         self.flat = [layer.view(self.rows * self.columns, 2 * self.heads, self.head_size) for layer in self.data]
         """per layer: (rows * columns, 2 * kv heads, head size)"""
         self._views: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
@@ -72,7 +72,7 @@ class KeyValues:
         return found
 
     def write_rows(self, layer: int, slots: Tensor, states: Tensor) -> None:
-        """states: (rows, length, 2, kv heads, head size), into columns 0 to length of these slots."""
+        """Writes states, (rows, length, 2, kv heads, head size), into columns 0 to length - 1 of these slots."""
         self.data[layer][slots, : states.shape[1]] = states
 
     def clear(self, slots: Tensor) -> None:
@@ -80,22 +80,22 @@ class KeyValues:
             layer[slots] = 0
 
     def move(self, source: int, target: int) -> None:
-        """All columns: what another row left behind the moved one's may be nan, and 0 * nan is nan."""
+        """Copies all columns, unused ones too: an earlier row may have left nan there, and 0 * nan is nan."""
         for layer in self.data:
             layer[target] = layer[source]
 
     def reshape(self, rows: int, columns: int, kept_rows: int) -> None:
-        """Other bounds for the same content; layer after layer, so that no more than one layer is there twice."""
+        """Allocates other bounds and copies the first kept_rows, layer by layer: only one layer is in memory twice."""
         kept_columns = min(columns, self.columns)
         for number, old in enumerate(self.data):
             new = old.new_zeros(rows, columns, *old.shape[2:])
             new[:kept_rows, :kept_columns] = old[:kept_rows, :kept_columns]
             self.data[number] = new
-            # The views hold on to the old memory too.
+            # The views keep the old memory alive too.
             self.flat[number] = new
             self._views.clear()
         self.rows, self.columns = rows, columns
-        self._look_at_data()
+        self._make_views()
 
 
 class DecoderLayers:
@@ -112,17 +112,20 @@ class DecoderLayers:
         self.groups = self.heads // self.kv_heads
         self.head_size: int = first.head_dim
         self.eps = float(config.rms_norm_eps)
-        self.layers = [fuse(module, self.heads, self.kv_heads) for module in modules]
+        self.weights = [fuse(module, self.heads, self.kv_heads) for module in modules]
         self.norm: Tensor = _weight(norm)
         self.hidden = self.norm.shape[0]
         self.dtype, self.device = self.norm.dtype, self.norm.device
-        # Made anew in float32: converting a model to bfloat16 rounds the buffer in which the module keeps these.
+        # Computed again in float32: converting a model to bfloat16 rounds the module's buffer of frequencies.
         self._frequencies, self._scaling = rotary.rope_init_fn(rotary.config, self.device)
         self.rope(1)
 
     def rope(self, positions: int) -> tuple[Tensor, Tensor]:
-        """(positions, 1, head size) each: cosines, and sines with the sign of their half, for positions 0 and on."""
-        # The talker's positions have three channels, all equal for speech: interleaving them changes nothing.
+        """Rotary tables for positions 0 and on: cosines, and sines that are negative in the first half.
+
+        (positions, 1, head size) each.
+        """
+        # The talker's positions have three channels, all equal for speech, so interleaving changes nothing.
         angles = torch.outer(
             torch.arange(positions, device=self.device, dtype=torch.float32), self._frequencies.float()
         )
@@ -133,34 +136,36 @@ class DecoderLayers:
         )
 
     def key_values(self, rows: int, columns: int) -> KeyValues:
-        return KeyValues(len(self.layers), rows, columns, self.kv_heads, self.head_size, self.dtype, self.device)
+        return KeyValues(len(self.weights), rows, columns, self.kv_heads, self.head_size, self.dtype, self.device)
 
     def bytes_per_column(self) -> int:
-        """Of keys and values, for one row."""
-        return len(self.layers) * 2 * self.kv_heads * self.head_size * self.dtype.itemsize
+        """Bytes of keys and values of one column of one row, all layers together."""
+        return len(self.weights) * 2 * self.kv_heads * self.head_size * self.dtype.itemsize
 
     def start(self, x: Tensor, cos: Tensor, sin: Tensor, kv: KeyValues, slots: Tensor) -> Tensor:
-        """Runs rows from their first column on; shorter rows are padded on the right, where nothing looks.
+        """Prefills slots from column 0 on. Shorter rows are padded on the right, where no attention reaches.
 
-        x: (rows, length, hidden). Returns the same shape, without the last norm.
+        x: (rows, length, hidden). cos, sin: as `rope` gives them, length positions at least. slots: (rows,).
+        Returns x's shape, without the last norm.
         """
         rows, length, _ = x.shape
         cos, sin = cos[:length], sin[:length]
         h = x.reshape(rows * length, self.hidden)
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.weights):
             qkv = F.linear(self.normed(h, layer.input_norm), layer.qkv)
             qkv = qkv.view(rows, length, self.heads + 2 * self.kv_heads, self.head_size)
-            qk = self._turn(qkv[:, :, : self.heads + self.kv_heads], layer.qk_norm, cos, sin)
+            qk = self._rotate(qkv[:, :, : self.heads + self.kv_heads], layer.qk_norm, cos, sin)
             keys, values = qk[:, :, self.heads :], qkv[:, :, self.heads + self.kv_heads :]
             kv.write_rows(number, slots, torch.stack((keys, values), 2))
-            # Spelled out rather than enable_gqa: the memory-efficient kernel, the only one on old cards, lacks it.
+            # Keys and values are repeated by hand: the memory-efficient kernel, the only one on old cards, has no
+            # enable_gqa.
             attended = F.scaled_dot_product_attention(
                 qk[:, :, : self.heads].transpose(1, 2),
                 keys.repeat_interleave(self.groups, 2).transpose(1, 2),
                 values.repeat_interleave(self.groups, 2).transpose(1, 2),
                 is_causal=True,
             )
-            h = self._mix(h, attended.transpose(1, 2).reshape(rows * length, -1), layer)
+            h = self._add_to_residual(h, attended.transpose(1, 2).reshape(rows * length, -1), layer)
         return h.view(rows, length, self.hidden)
 
     def step(
@@ -175,41 +180,42 @@ class DecoderLayers:
     ) -> Tensor:
         """One more column of each row.
 
-        h: (rows, hidden). cos, sin: (rows or 1, 1, head size). columns: row * kv.columns + column, (rows,).
-        mask: added to the scores, (rows, 1, 1, width); None where every column of the views counts.
+        h: (rows, hidden). cos, sin: (rows or 1, 1, head size). views: of kv.views. columns: row * kv.columns + column,
+        (rows,). mask: added to the scores, (rows, 1, 1, width); None where every column of the views counts.
         Returns (rows, hidden), without the last norm.
         """
         rows = h.shape[0]
-        turned = self.heads + self.kv_heads
-        for layer, flat, (keys, values) in zip(self.layers, kv.flat, views, strict=True):
+        rotated = self.heads + self.kv_heads
+        for layer, flat, (keys, values) in zip(self.weights, kv.flat, views, strict=True):
             qkv = F.linear(self.normed(h, layer.input_norm), layer.qkv)
-            qkv = qkv.view(rows, turned + self.kv_heads, self.head_size)
-            qk = self._turn(qkv[:, :turned], layer.qk_norm, cos, sin)
-            flat.index_copy_(0, columns, torch.cat((qk[:, self.heads :], qkv[:, turned:]), 1))
-            # The queries that share a key stand where a sequence would: no key is repeated.
+            qkv = qkv.view(rows, rotated + self.kv_heads, self.head_size)
+            qk = self._rotate(qkv[:, :rotated], layer.qk_norm, cos, sin)
+            flat.index_copy_(0, columns, torch.cat((qk[:, self.heads :], qkv[:, rotated:]), 1))
+            # Queries that share a key take the place of a sequence's positions, so no key is repeated.
             queries = qk[:, : self.heads].view(rows, self.kv_heads, self.groups, self.head_size)
             attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-            h = self._mix(h, attended.reshape(rows, -1), layer)
+            h = self._add_to_residual(h, attended.reshape(rows, -1), layer)
         return h
 
     def normed(self, h: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(h, (h.shape[-1],), weight, self.eps)
 
-    def _turn(self, heads: Tensor, weight: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Norm and rotation of queries and keys together; (..., heads, head size)."""
+    def _rotate(self, heads: Tensor, weight: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Norm and rotary positions of queries and keys together; (..., heads, head size)."""
         normed = F.rms_norm(heads, (self.head_size,), None, self.eps) * weight
         return torch.addcmul(normed * cos, normed.roll(self.head_size // 2, -1), sin)
 
-    def _mix(self, h: Tensor, attended: Tensor, layer: Layer) -> Tensor:
+    def _add_to_residual(self, h: Tensor, attended: Tensor, layer: LayerWeights) -> Tensor:
+        """Adds attention's output projection, then the MLP; h: (rows, hidden)."""
         h = torch.addmm(h, attended, layer.out_t)
         gate, up = F.linear(self.normed(h, layer.mlp_norm), layer.gate_up).chunk(2, -1)
         return torch.addmm(h, F.silu(gate) * up, layer.down_t)
 
 
-def fuse(module: Any, heads: int, kv_heads: int) -> Layer:
-    """The layer's weights with those fused that read the same input; its stock modules become views of them."""
+def fuse(module: Any, heads: int, kv_heads: int) -> LayerWeights:
+    """A layer's weights. Those that read the same input are fused, and the stock modules' become views of them."""
     attention, mlp = module.self_attn, module.mlp
-    return Layer(
+    return LayerWeights(
         input_norm=_weight(module.input_layernorm),
         qkv=fuse_rows([attention.q_proj, attention.k_proj, attention.v_proj]),
         qk_norm=torch.cat(
@@ -226,7 +232,7 @@ def fuse(module: Any, heads: int, kv_heads: int) -> Layer:
 
 
 def fuse_rows(modules: list[Any]) -> Tensor:
-    """One tensor over the weights of these modules, which become views of it; the same one when called again."""
+    """One tensor of the modules' weights, which become views of it. A second call returns the same tensor."""
     weights = [_weight(module) for module in modules]
     sizes = [len(weight) for weight in weights]
     base = weights[0]._base

@@ -1,10 +1,10 @@
 """Draws codes on the device, each row from a stream of its own. Knows no model.
 
 The processing is that of transformers' generate(): repetition penalty, forbidden tokens, temperature, top-k, top-p, in
-this order. The draw itself is the Gumbel form: the largest of logit / temperature + noise is a draw from the softmax.
-The noise of a row is a function of its seed, its frame and the token alone (SplitMix64, by counter), so a take does not
-depend on its neighbours, on when it joined the batch, or on the device; and nothing waits for the host, as
-torch.multinomial does.
+this order. The draw is the Gumbel-max trick: the largest of logit / temperature + noise is a draw from the softmax.
+The noise of a row is a function of its seed, its frame and the token alone (SplitMix64, by counter). So a take does not
+depend on its neighbours, on when it joined the batch, or on the device. And no draw waits for the host, as
+torch.multinomial's does.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from torch import Tensor
 GOLDEN = 0x9E3779B97F4A7C15
 MIX_1, MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 MANTISSA_BITS = 23
-"""One bit less than float32 has: the largest uniform number then lies below 1, and its Gumbel value is finite."""
+"""One bit less than float32 has: the largest uniform number is then below 1, and its Gumbel value is finite."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How one kind of code is drawn."""
+    """The sampling settings of one kind of code."""
 
     sample: bool = True
     """False takes the most likely token."""
     temperature: float = 0.9
     top_k: int = 50
-    """0 keeps all."""
+    """0 keeps all tokens."""
     top_p: float = 1.0
 
 
 @dataclass(frozen=True)
 class Sampling:
     first: Draw = Draw()
-    """Of a frame's first code, by the talker."""
+    """Of code 0 of a frame, drawn by the talker"""
     rest: Draw = Draw()
-    """Of its other codes, by the code predictor."""
+    """Of codes 1 to 15, drawn by the code predictor"""
     repetition_penalty: float = 1.05
-    """On first codes that the row has had already."""
+    """Of codes 0 that the row has drawn already"""
 
 
 def pick(logits: Tensor, noise: Tensor | None, draw: Draw) -> Tensor:
     """One token a row: (rows,) int64.
 
-    logits: (rows, tokens) float32. noise: the same shape, Gumbel times temperature; not read when nothing is sampled.
+    logits: (rows, tokens) float32. noise: the same shape, Gumbel noise times temperature; not read when `draw` does not
+    sample.
     """
     if not draw.sample or noise is None:
         return logits.argmax(-1)
@@ -63,15 +64,18 @@ def pick(logits: Tensor, noise: Tensor | None, draw: Draw) -> Tensor:
 
 
 def penalised(logits: Tensor, factors: Tensor) -> Tensor:
-    """Repetition penalty; factors: (rows, tokens), 1 where a token has not been said, the penalty where it has."""
-    # Negative logits are multiplied and positive ones divided: the smaller of both, as the penalty is at least 1.
+    """Logits after the repetition penalty, (rows, tokens).
+
+    factors: (rows, tokens), 1 where a token has not been drawn, the penalty where it has.
+    """
+    # Stock multiplies negative logits and divides positive ones: the smaller of both, as the penalty is at least 1.
     return torch.minimum(logits * factors, logits / factors)
 
 
 def gumbel(seeds: Tensor, steps: Tensor, count: int, size: int) -> Tensor:
-    """Gumbel noise of `count` steps from each row's own step on: (rows, count, size) float32.
+    """Gumbel noise of `count` steps, from each row's own step on: (rows, count, size) float32.
 
-    seeds, steps: (rows,) int64.
+    seeds, steps: (rows,) int64. size: numbers a step.
     """
     counters = torch.arange(count * size, device=seeds.device) + 1  # (count * size,)
     starts = _mix(seeds * signed(GOLDEN) + signed(MIX_1)) + steps * signed(size * GOLDEN)
@@ -83,19 +87,19 @@ def gumbel(seeds: Tensor, steps: Tensor, count: int, size: int) -> Tensor:
 
 
 def _mix(z: Tensor) -> Tensor:
-    """SplitMix64's output function; 64-bit integers wrap around in torch as they do in C."""
+    """SplitMix64's output function (Steele, Lea, Flood 2014); 64-bit integers wrap around in torch as they do in C."""
     z = (z ^ _shifted(z, 30)) * signed(MIX_1)
     z = (z ^ _shifted(z, 27)) * signed(MIX_2)
     return z ^ _shifted(z, 31)
 
 
 def _shifted(z: Tensor, bits: int) -> Tensor:
-    """Shifted right with zeros coming in: torch's own shift brings in the sign."""
+    """Logical shift to the right: torch's own shift is arithmetic and copies the sign."""
     shifted: Tensor = (z >> bits) & (2 ** (64 - bits) - 1)
     return shifted
 
 
 def signed(value: int) -> int:
-    """The same 64 bits as a signed number, which is what torch takes."""
+    """The same 64 bits as a signed number, since torch takes no unsigned ones."""
     value &= 2**64 - 1
     return value - 2**64 if value >= 2**63 else value

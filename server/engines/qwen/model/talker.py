@@ -1,8 +1,8 @@
-"""The talker by hand: prompts in, then a frame of every row at a time. Knows no text, no seeds and no end of speech.
+"""The talker by hand: prefills rows, then steps all of them by one frame. Knows no text, no seeds and no end of speech.
 
-Rows begin at column 0 of their keys and values and are padded on the right, unlike stock, which pads on the left: the
-causal mask alone then hides the padding, positions are the same for all rows, and a row that takes the place of a
-finished one is started exactly as a row of a new batch is.
+Rows begin at column 0 of their keys and values and are padded on the right; stock pads on the left. Padding on the
+right is hidden by the causal mask alone, positions are the same for all rows, and a row that takes the place of a
+finished one starts exactly as a row of a new batch does.
 """
 
 from __future__ import annotations
@@ -19,28 +19,33 @@ from server.engines.qwen.model.layers import DecoderLayers, KeyValues
 
 class Talker:
     def __init__(self, module: Any, forbidden_from: int, end: int) -> None:
-        """module: the stock talker. forbidden_from: codes from here on are control codes. end: the one that is allowed.
+        """module: the stock talker. forbidden_from: the first control code. end: the end of speech, the only control
+        code that may be drawn.
 
         Raises LoopUnsupported.
         """
         model = module.model
-        self.stack = DecoderLayers(model.layers, model.norm, model.rotary_emb, module.config)
+        self.layers = DecoderLayers(model.layers, model.norm, model.rotary_emb, module.config)
         self.embedding: Tensor = model.codec_embedding.weight.detach()
         head: Tensor = module.codec_head.weight.detach()
-        # Only what may be drawn: the other thousand rows would be computed to be forbidden. Codes keep their numbers.
+        # Keep only the logits that may be sampled; the 1,000 control codes would be masked anyway. Codes keep their
+        # numbers.
         self.head = torch.cat((head[:forbidden_from], head[end : end + 1]))
         self.end = forbidden_from
-        """The end of speech among the logits."""
+        """Index of the end of speech among the logits"""
         self.tokens = forbidden_from + 1
 
-    def start(self, prompts: Sequence[Tensor], kv: KeyValues, slots: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Fills these slots with prompts of (length, hidden); returns the state behind the last one of each."""
-        lengths = [len(prompt) for prompt in prompts]
-        padded = torch.nn.utils.rnn.pad_sequence(list(prompts), batch_first=True)
-        h = self.stack.start(padded, cos, sin, kv, slots)
-        rows = torch.arange(len(prompts), device=h.device)
+    def start(self, prefills: Sequence[Tensor], kv: KeyValues, slots: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Prefills these slots; the state at each row's last position, (rows, hidden), normed.
+
+        prefills: (length, hidden) each.
+        """
+        lengths = [len(prefill) for prefill in prefills]
+        padded = torch.nn.utils.rnn.pad_sequence(list(prefills), batch_first=True)
+        h = self.layers.start(padded, cos, sin, kv, slots)
+        rows = torch.arange(len(prefills), device=h.device)
         last = torch.tensor(lengths, device=h.device) - 1
-        return self.stack.normed(h[rows, last], self.stack.norm)
+        return self.layers.normed(h[rows, last], self.layers.norm)
 
     def step(
         self,
@@ -53,16 +58,17 @@ class Talker:
         sin: Tensor,
         numbers: Tensor,
     ) -> Tensor:
-        """One frame of each row: (rows, hidden), normed.
+        """The state after one more frame of each row: (rows, hidden), normed.
 
-        positions: the column that each row writes, (rows,). numbers: 0, 1, 2, ..., at least width of them.
+        x: the frame's embedding, (rows, hidden). positions: the column that each row writes, (rows,). width: columns
+        that attention reads. columns: as in DecoderLayers.step. numbers: 0, 1, 2, ..., at least width of them.
         """
         mask = torch.zeros(len(x), width, dtype=x.dtype, device=x.device)
         mask.masked_fill_(numbers[:width] > positions[:, None], float("-inf"))
-        h = self.stack.step(
+        h = self.layers.step(
             x, cos[positions], sin[positions], kv, kv.views(len(x), width), columns, mask[:, None, None]
         )
-        return self.stack.normed(h, self.stack.norm)
+        return self.layers.normed(h, self.layers.norm)
 
     def logits(self, state: Tensor) -> Tensor:
         """(rows, tokens) float32"""

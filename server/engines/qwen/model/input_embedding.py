@@ -1,10 +1,10 @@
-"""Text to the talker's prompt: the layout that the stock model was trained on, embedded. Knows no batch.
+"""Text to the talker's embedded input, in the layout that the stock model was trained on. Knows no batch.
 
-    role | language tags, speaker, pads | ...the voice's own words and the text, the voice's codes
-          (codec embeddings summed with padding of the text, and the other way round)
+    role | language tags, speaker, pads | reference text and text, reference codes
+          (text embeddings summed with the codec's padding, and codec embeddings with the text's padding)
 
-What does not change from line to line (the role, the tags, the speaker, the reference's words and codes) is embedded
-once. The text embedding may stay in RAM: it is the largest single matrix, and only read here.
+The speaker and the reference codes are embedded once for a voice, the reference text is tokenized once. The text
+embedding may stay in RAM: it is the largest single matrix, and a line reads a few of its vectors.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import torch
 from torch import Tensor
 
 ROLE_TOKENS = 3
-"""<|im_start|>assistant\\n"""
+"""Tokens of <|im_start|>assistant\\n"""
 TEXT_AFTER = 5
-"""<|im_end|>\\n<|im_start|>assistant\\n"""
+"""Tokens of <|im_end|>\\n<|im_start|>assistant\\n"""
 REFERENCE_AFTER = 2
-"""<|im_end|>\\n"""
+"""Tokens of <|im_end|>\\n"""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    prompt: Tensor
-    """(length, hidden)"""
+class EmbeddedInput:
+    prefill: Tensor
+    """(length, hidden): what the talker reads before the first frame"""
     trailing: Tensor
     """(frames, hidden): added to each frame's embedding; the last one stands for all later frames"""
 
 
-class PromptWriter:
+class InputEmbedder:
     def __init__(self, model: Any, voice: Any, text_first: bool = True) -> None:
-        """model: a stock Qwen3TTSModel. voice: a VoiceClonePromptItem.
+        """model: a stock Qwen3TTSModel. voice: the voice clone prompt, a VoiceClonePromptItem.
 
-        text_first: the whole text before the speech, stock's non_streaming_mode; otherwise text is fed frame by frame.
+        text_first: the whole text before the speech, stock's non_streaming_mode; otherwise the text goes along with
+        the speech, one token a frame.
         """
         self.model, self.voice, self.text_first = model, voice, text_first
         self.talker: Any = model.model.talker
@@ -48,35 +49,36 @@ class PromptWriter:
             speaker = voice.ref_spk_embedding.to(self.device).to(self.pad.dtype)
             self.speaker = speaker.view(1, -1)
             self.reference_codes = self._reference_codes() if voice.icl_mode else None
-            self.reference_words: list[int] = []
+            self.reference_ids: list[int] = []
             if voice.icl_mode:
-                self.reference_words = self._ids(f"<|im_start|>assistant\n{voice.ref_text}<|im_end|>\n")
-                self.reference_words = self.reference_words[ROLE_TOKENS:-REFERENCE_AFTER]
+                ids = self._ids(f"<|im_start|>assistant\n{voice.ref_text}<|im_end|>\n")
+                self.reference_ids = ids[ROLE_TOKENS:-REFERENCE_AFTER]
 
     @torch.inference_mode()
-    def write(self, text: str, language: str) -> Embedded:
+    def embed(self, text: str, language: str) -> EmbeddedInput:
+        """language: a name of the ten in any case, such as `Korean`, or `auto`."""
         ids = self._ids(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")
         role, words = ids[:ROLE_TOKENS], ids[ROLE_TOKENS:-TEXT_AFTER]
         tags = self._tags(language)
         opening = torch.cat((self.pad.expand(len(tags) - 2, -1), self.begin)) + tags[:-1]
         start = torch.cat((self._texts(role), opening))
-        spoken = torch.cat((self._texts(self.reference_words + words), self.end))
+        texts = torch.cat((self._texts(self.reference_ids + words), self.end))
         if self.reference_codes is not None:
             codes = torch.cat((self._codes([self.config.codec_bos_id]), self.reference_codes))
         else:
             codes = self._codes([self.config.codec_bos_id])
         if self.text_first:
-            prompt = torch.cat((start, spoken + self._codes([self.config.codec_pad_id]), codes + self.pad))
-            return Embedded(prompt.to(self.pad.dtype), self.pad)
-        return self._overlaid(start, spoken, codes)
+            prefill = torch.cat((start, texts + self._codes([self.config.codec_pad_id]), codes + self.pad))
+            return EmbeddedInput(prefill.to(self.pad.dtype), self.pad)
+        return self._overlaid(start, texts, codes)
 
-    def _overlaid(self, start: Tensor, spoken: Tensor, codes: Tensor) -> Embedded:
-        """Text upon codes, position by position; what is left of the text goes along with the frames."""
-        missing = len(codes) - len(spoken)
+    def _overlaid(self, start: Tensor, texts: Tensor, codes: Tensor) -> EmbeddedInput:
+        """Text and codes summed position by position; the rest of the text is trailing, one token a frame."""
+        missing = len(codes) - len(texts)
         if missing > 0:
-            spoken = torch.cat((spoken, self.pad.expand(missing, -1)))
-        prompt = torch.cat((start, spoken[: len(codes)] + codes))
-        return Embedded(prompt.to(self.pad.dtype), torch.cat((spoken[len(codes) :], self.pad)))
+            texts = torch.cat((texts, self.pad.expand(missing, -1)))
+        prefill = torch.cat((start, texts[: len(codes)] + codes))
+        return EmbeddedInput(prefill.to(self.pad.dtype), torch.cat((texts[len(codes) :], self.pad)))
 
     def _tags(self, language: str) -> Tensor:
         config = self.config
@@ -90,6 +92,7 @@ class PromptWriter:
         return torch.cat((self._codes(tags), self.speaker, rest))
 
     def _reference_codes(self) -> Tensor:
+        """The reference's frames, each the sum of its codes' embeddings: (frames, hidden)."""
         codes = self.voice.ref_code.to(self.device)  # (frames, code groups)
         tables = [self.talker.model.codec_embedding, *self.talker.code_predictor.model.codec_embedding]
         embedded = torch.stack([table(codes[:, group]) for group, table in enumerate(tables)], 1)
@@ -101,11 +104,13 @@ class PromptWriter:
         return ids
 
     def _texts(self, ids: list[int]) -> Tensor:
+        """Text tokens, embedded: (tokens, hidden)."""
         embedding = self.talker.model.text_embedding
-        rows = embedding(torch.tensor(ids, device=embedding.weight.device))
-        projected: Tensor = self.talker.text_projection(rows.to(self.device))
+        vectors = embedding(torch.tensor(ids, device=embedding.weight.device))
+        projected: Tensor = self.talker.text_projection(vectors.to(self.device))
         return projected
 
     def _codes(self, ids: list[int]) -> Tensor:
+        """Codes 0 or control codes, embedded: (codes, hidden)."""
         embedded: Tensor = self.talker.model.codec_embedding(torch.tensor(ids, device=self.device))
         return embedded

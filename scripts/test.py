@@ -14,8 +14,11 @@ MAX_WORKERS = 4
 
 
 def pytest_words(argv: "list[str]", cores: int) -> "list[str]":
-    """What the person gave, else all tests on every core; a file's tests stay together, and so do their servers."""
-    return argv or ["-n", str(max(1, min(MAX_WORKERS, cores))), "--dist", "loadfile"]
+    """What the person gave, else all tests on every core.
+
+    The tests of a file stay together, and so do their servers; files begin in the order of tests/conftest.py.
+    """
+    return argv or ["-n", str(max(1, min(MAX_WORKERS, cores))), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def added_variables(environ: "dict[str, str]") -> "dict[str, str]":

@@ -15,6 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import filelock
 import pytest
+import pytest_timeout
+from clock import CLOCK, seconds
 from hypothesis import settings as hypothesis_settings
 
 from server.contract.env_names import CLIENT_NAMES
@@ -35,6 +37,36 @@ class ReferenceClip(NamedTuple):
     path: Path
     """24 kHz mono WAV, 3 s"""
     text: str
+
+
+LONGEST_FILES = (
+    "test_whole_path.py",
+    "test_qwen.py",
+    "test_kept_folders.py",
+    "test_server_qwen.py",
+    "test_soak.py",
+    "test_bench_engine.py",
+    "test_kept_surface.py",
+    "test_loop_engine.py",
+    "test_services.py",
+    "test_door.py",
+    "test_server.py",
+    "test_incremental_decode.py",
+)
+"""Begun first, the longest at the head: the short files then fill both cores to the end (scripts/test.py)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
+    """The limit of a test is a deadline like the others; here each test begins, so the clock is looked at too."""
+    CLOCK.refresh()
+    scaled = settings._replace(timeout=seconds(settings.timeout))
+    return bool(pytest_timeout.pytest_timeout_set_timer(item, scaled))
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,10 @@ from server.terminal.messages import current_language, t
 
 STOP_PATIENCE_S = 15.0
 
+LISTEN_PATIENCE_S = 300.0
+"""From the start of the local server to its open port. A server that ends is noticed at once, so only one that hangs
+waits so long; a busy PC needed 14 s (docs/dev/log.md, 2026-11-28), and a slower one more than the former 60 s."""
+
 
 @dataclass(frozen=True)
 class LocalServer:
@@ -115,7 +119,7 @@ def died_sentence(server: LocalServer, log: Path) -> str | None:
     )
 
 
-def wait_until_listening(server: LocalServer, log: Path, limit_s: float = 60.0) -> None:
+def wait_until_listening(server: LocalServer, log: Path, limit_s: float = LISTEN_PATIENCE_S) -> None:
     """Returns when the port answers. Raises ClientError with the server's last line when the server ends instead."""
     host, port = "127.0.0.1", int(server.address.rsplit(":", 1)[1])
     deadline = time.monotonic() + limit_s

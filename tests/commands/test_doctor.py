@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clock import seconds
 from conftest import ReferenceClip
 
 from server.commands.doctor import Machine, Mark, ModelHere, find_model_here, judge, run_probe
@@ -168,7 +169,7 @@ def test_doctor_runs_as_a_program_and_its_exit_code_tells(tmp_path: Path) -> Non
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=seconds(60),
             check=False,
         )
 

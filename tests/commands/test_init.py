@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clock import seconds
 
 from client.settings import load_client_settings
 from server.commands.init import Answers, ask_and_write, cleaned_path, env_text, new_key, quoted
@@ -26,7 +27,7 @@ def init(folder: Path, typed: str = "", *flags: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=seconds(60),
         check=False,
     )
 

@@ -19,11 +19,11 @@ from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
-import httpx
 import psutil
 import pytest
+from clock import exit_code_of, in_time, seconds, wait_until
 from conftest import need_program
-from servers import KEY, free_port, running_server, worker_pids
+from servers import KEY, free_port, held_worker, running_server, worker_pids
 
 from server.commands.serve import DRAIN_LIMIT_S, LAST_ANSWERS_S
 from server.terminal.exit_codes import ExitCode
@@ -165,7 +165,9 @@ def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
     program.chmod(0o755)
     file = tmp_path / "overnight-narrator.service"
     file.write_text(unit(PurePosixPath(folder), PurePosixPath(program)), "utf-8")
-    ended = subprocess.run([analyze, "verify", "--man=no", str(file)], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [analyze, "verify", "--man=no", str(file)], capture_output=True, text=True, timeout=seconds(60)
+    )
     complaints = [line for line in ended.stderr.splitlines() if "overnight-narrator" in line]
     assert (ended.returncode, complaints) == (0, [])
 
@@ -176,7 +178,9 @@ def test_systemd_would_find_a_wrong_unit(tmp_path: Path) -> None:
     analyze = need_program("systemd-analyze", "systemd")
     file = tmp_path / "overnight-narrator.service"
     file.write_text(unit(PurePosixPath("/srv/n"), PurePosixPath("/srv/n/missing")), "utf-8")
-    ended = subprocess.run([analyze, "verify", "--man=no", str(file)], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [analyze, "verify", "--man=no", str(file)], capture_output=True, text=True, timeout=seconds(60)
+    )
     assert ended.returncode != 0
 
 
@@ -188,11 +192,12 @@ def test_sigterm_finishes_what_is_spoken_and_sends_the_waiting_away_with_a_time_
         alone = server.speak(LONG, seed=1).content
         workers = [psutil.Process(pid) for pid in worker_pids(server)]
         with ThreadPoolExecutor(24) as pool:
-            answers = [pool.submit(server.speak, LONG, seed=1) for _ in range(24)]
-            time.sleep(0.3)
-            server.process.send_signal(signal.SIGTERM)
+            with held_worker(server):
+                answers = [pool.submit(server.speak, LONG, seed=1) for _ in range(24)]
+                wait_until(lambda: server.unanswered() == 24, 60, "the arrival of all", every_s=0.05)
+                server.process.send_signal(signal.SIGTERM)
             done = [answer.result() for answer in answers]
-        assert server.process.wait(20) == 0
+        assert exit_code_of(server.process, 20) == 0
     statuses = [answer.status_code for answer in done]
     assert set(statuses) == {200, 503}, statuses
     for answer in done:
@@ -201,25 +206,22 @@ def test_sigterm_finishes_what_is_spoken_and_sends_the_waiting_away_with_a_time_
         else:
             assert answer.json()["code"] == "shutting_down"
             assert int(answer.headers["retry-after"]) >= 1
-    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert not psutil.wait_procs(workers, timeout=seconds(5))[1]
     said = server.log.read_text("utf-8")
     assert "Stopping" in said and said.rstrip().endswith("The server has stopped.")
 
 
 def test_while_it_stops_readiness_has_fallen_and_the_door_still_answers(tmp_path: Path) -> None:
     with running_server(tmp_path) as server, ThreadPoolExecutor(2) as pool:
-        running = pool.submit(server.speak, LONG)
-        time.sleep(0.1)
-        server.process.send_signal(signal.SIGTERM)
-        seen = set()
-        while not running.done():
-            try:
-                seen.add((server.get("/readyz").status_code, server.speak("안녕하세요.").status_code))
-            except httpx.TransportError:
-                break
+        with held_worker(server):
+            running = pool.submit(server.speak, LONG)
+            wait_until(lambda: (server.unanswered(), server.get("/health").json()["queue_depth"]) == (1, 0), 60)
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: server.answers("/readyz", 503), 20, "the fall of readiness")
+            assert server.speak("안녕하세요.").status_code == 503
+            assert not running.done()
         assert running.result().status_code == 200
-        assert server.process.wait(20) == 0
-    assert (503, 503) in seen, seen
+        assert exit_code_of(server.process, 20) == 0
 
 
 def test_a_second_signal_ends_at_once_and_leaves_no_worker(tmp_path: Path) -> None:
@@ -228,15 +230,15 @@ def test_a_second_signal_ends_at_once_and_leaves_no_worker(tmp_path: Path) -> No
         with ThreadPoolExecutor(8) as pool:
             for _ in range(8):
                 pool.submit(server.speak, LONG)
-            time.sleep(0.1)
+            wait_until(lambda: server.unanswered() > 0, 60)
             server.process.send_signal(signal.SIGSTOP)  # both are there when it looks again, whatever this PC does
             server.process.send_signal(signal.SIGTERM)
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGCONT)
             started = time.monotonic()
-            assert server.process.wait(20) == ExitCode.INTERRUPTED
-            assert time.monotonic() - started < 3
-        assert not psutil.wait_procs(workers, timeout=5)[1]
+            assert exit_code_of(server.process, 20) == ExitCode.INTERRUPTED
+            assert in_time(time.monotonic() - started, 3)
+        assert not psutil.wait_procs(workers, timeout=seconds(5))[1]
 
 
 def ends_with(tmp_path: Path, **settings: str) -> int:
@@ -245,7 +247,7 @@ def ends_with(tmp_path: Path, **settings: str) -> int:
         env={**os.environ, "PORT": str(free_port()), "API_KEY": KEY, **settings},
         cwd=tmp_path,
         capture_output=True,
-        timeout=60,
+        timeout=seconds(60),
     )
     return ended.returncode
 
@@ -267,7 +269,7 @@ def test_a_wrong_setting_has_its_own_exit_code(tmp_path: Path, settings: dict[st
 def test_the_log_tells_of_a_stop_by_no_fault(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        assert exit_code_of(server.process, 20) == 0
     lines = [json.loads(line) for line in (tmp_path / "log" / "lines.log").read_text("ascii").splitlines()]
     assert [line for line in lines if line["level"] in ("WARNING", "ERROR")] == []
 
@@ -289,7 +291,7 @@ main.main()
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds(60),
     )
     assert ended.returncode == ExitCode.BROKEN == 42
     assert "without speaking a line" in ended.stderr and "Traceback" not in ended.stderr
@@ -297,10 +299,7 @@ main.main()
 
 def test_an_idle_server_lets_its_worker_go_and_speaks_when_it_is_asked_again(tmp_path: Path) -> None:
     with running_server(tmp_path, IDLE_MINUTES="0.01") as server:
-        deadline = time.monotonic() + 20
-        while worker_pids(server) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert worker_pids(server) == []
+        wait_until(lambda: worker_pids(server) == [], 20, "the end of the idle worker", every_s=0.05)
         health = server.get("/health").json()
         assert health["status"] == "ok" and health["ready"] is True
         assert server.get("/readyz").status_code == 200
@@ -309,26 +308,22 @@ def test_an_idle_server_lets_its_worker_go_and_speaks_when_it_is_asked_again(tmp
 
 def test_a_stop_while_it_loads_is_a_stop(tmp_path: Path) -> None:
     with running_server(tmp_path, wait=False) as server:
-        deadline = time.monotonic() + 30
-        while "Loading" not in server.log.read_text("utf-8") and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.05)
+        wait_until(lambda: server.answers("/livez"), 60)  # from then on uvicorn listens to signals
         server.process.send_signal(signal.SIGTERM)
-        # The signal may have come before uvicorn listens to it: then it ends the process the system's own way.
-        assert server.process.wait(15) in (0, -signal.SIGTERM)
+        assert exit_code_of(server.process, 15) == 0
 
 
 def test_connections_that_idle_or_dawdle_do_not_hold_up_a_stop(tmp_path: Path) -> None:
     with running_server(tmp_path) as server, contextlib.ExitStack() as left_open:
         host, port = server.address.removeprefix("http://").split(":")
         for said in (b"", b"GET /health HT", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"):
-            sock = left_open.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            sock = left_open.enter_context(socket.create_connection((host, int(port)), timeout=seconds(10)))
             sock.sendall(said)
-        time.sleep(0.2)
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200"), "the last one is served, so the others are known too"
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
-        assert time.monotonic() - started < 5
+        assert exit_code_of(server.process, 20) == 0
+        assert in_time(time.monotonic() - started, 5)
 
 
 def test_nothing_in_the_server_unpickles() -> None:

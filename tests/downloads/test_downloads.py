@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 import httpx
 import pytest
+from clock import seconds, wait_until
 from file_server import COMMIT, Fault, FileServer, Served, file_server
 
 from server.downloads.answers import (
@@ -497,13 +497,6 @@ def test_a_proxy_setting_that_cannot_work_is_told(monkeypatch: pytest.MonkeyPatc
         open_client(Limits())
 
 
-def wait_until(happened: Callable[[], bool], deadline_s: float = 60.0) -> None:
-    ends = time.monotonic() + deadline_s
-    while not happened():
-        assert time.monotonic() < ends, "it never happened"
-        time.sleep(0.01)
-
-
 CHILD = """
 import sys
 from pathlib import Path
@@ -826,9 +819,9 @@ def test_a_second_program_waits_for_the_first(server: FileServer, hub: Hub, seen
     with filelock.FileLock(tmp_path / "model.lock"):
         second = threading.Thread(target=lambda: download(hub, folder, seen))
         second.start()
-        assert said.wait(60)
+        assert said.wait(seconds(60))
         assert "another program downloads Somebody/Tiny" in seen.said[0] and server.asked == []
-    second.join(60)
+    second.join(seconds(60))
     assert not second.is_alive() and read_record(folder) is not None
 
 

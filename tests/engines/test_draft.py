@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clock import seconds
 
 from server.contract.codes import ErrorCode
 from server.engines import EngineSettings, open_engine
@@ -306,7 +307,7 @@ def test_processes_that_copy_at_the_same_time_get_the_same_whole_copy(deep_data:
         )
         for _ in range(4)
     ]
-    answers = {racer.communicate("go\n", timeout=60)[0].strip() for racer in racers}
+    answers = {racer.communicate("go\n", timeout=seconds(60))[0].strip() for racer in racers}
     assert [racer.returncode for racer in racers] == [0] * 4
     assert len(answers) == 1
     assert [str(path) for path in short_base.iterdir()] == list(answers)

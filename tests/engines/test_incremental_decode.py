@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from clock import seconds
 from loops import CARD_SCHEDULE, CPU_SCHEDULE
 from torch import Tensor
 
@@ -185,7 +186,7 @@ def test_a_late_answer_stops_the_row_where_it_was_asked(engine: BatchedQwenEngin
 
     class Slow(StopAfter):
         def is_met(self, so_far: Audio) -> bool:
-            answering.wait(30)
+            answering.wait(seconds(30))
             return super().is_met(so_far)
 
     with ThreadPoolExecutor(1) as executor:
@@ -219,7 +220,7 @@ def test_an_answer_that_comes_after_the_rows_cap_still_counts(
     class Late(StopAfter):
         def is_met(self, so_far: Audio) -> bool:
             # Answers only after the row has reached its cap, or ended.
-            over.wait(30)
+            over.wait(seconds(30))
             return super().is_met(so_far)
 
     over = threading.Event()

@@ -590,7 +590,7 @@ def stock_speech(model: Any, clip: ReferenceClip, seed: int = 3) -> np.ndarray:
     item = to_item(make_prompt(model, prepare_clip(str(clip.path)), clip.text), "cpu")
     torch.manual_seed(seed)
     takes, _rate = model.generate_voice_clone(
-        text=TEXT, language="Korean", voice_clone_prompt=[item], non_streaming_mode=True, max_new_tokens=30
+        text=TEXT, language="Korean", voice_clone_prompt=[item], non_streaming_mode=True, max_new_tokens=12
     )
     return takes[0]
 

@@ -11,12 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from clock import seconds, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import KEY, RunningServer, running_server, worker_pids
@@ -187,13 +187,10 @@ def lines_of(file: Path) -> list[dict[str, object]]:
 
 
 def line_for(file: Path, request_id: str) -> dict[str, object]:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = [line for line in lines_of(file) if line.get("request_id") == request_id and "route" in line]
-        if found:
-            return found[0]
-        time.sleep(0.02)
-    raise AssertionError(f"no line for {request_id}")
+    def found() -> list[dict[str, object]]:
+        return [line for line in lines_of(file) if line.get("request_id") == request_id and "route" in line]
+
+    return wait_until(found, 10, f"a line for {request_id}")[0]
 
 
 def test_each_request_has_its_line_with_the_id_that_the_client_got(server_and_log: tuple[RunningServer, Path]) -> None:
@@ -223,7 +220,7 @@ def test_neither_text_nor_key_nor_headers_are_in_the_log_and_no_text_breaks_a_li
             content=json.dumps({"text": text, "language": text[:30] if text != SENTENCE else "ko"}),
             headers=headers,
             trust_env=False,
-            timeout=60,
+            timeout=seconds(60),
         )
         assert answer.status_code in (200, 422)
     for path in (f"/secretpath?key={KEY}", "/secretpath%0d%0aforged"):
@@ -269,7 +266,7 @@ def test_the_log_lies_beside_env_unless_the_setting_says_otherwise(tmp_path: Pat
             cwd=tmp_path,
             env=os.environ.copy(),
             capture_output=True,
-            timeout=60,
+            timeout=seconds(60),
         )
     assert ended.returncode == 41
     assert not (tmp_path / "logs").exists(), "a server that cannot start leaves no folder behind"

@@ -10,6 +10,7 @@ from unittest import SkipTest
 import httpx
 import pytest
 import schemathesis
+from clock import seconds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -65,7 +66,7 @@ def test_every_operation_keeps_to_its_document(server: RunningServer, mode: Gene
         @QUIETLY
         @given(case=operation.as_strategy(generation_mode=mode))
         def keeps_to_it(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers=server.headers, checks=HELD, timeout=60)
+            case.call_and_validate(headers=server.headers, checks=HELD, timeout=seconds(60))
 
         with contextlib.suppress(Unsatisfiable, SkipTest):  # a GET without parameters cannot be asked wrongly
             keeps_to_it()
@@ -93,7 +94,7 @@ TEXTS = st.one_of(
 
 def post(server: RunningServer, content: bytes) -> httpx.Response:
     return httpx.post(
-        server.address + "/tts/clone", content=content, headers=server.headers, trust_env=False, timeout=60
+        server.address + "/tts/clone", content=content, headers=server.headers, trust_env=False, timeout=seconds(60)
     )
 
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from servers import KEY, RunningServer, free_port, running_server, worker_pids
+from clock import exit_code_of, seconds, wait_until
+from servers import KEY, RunningServer, free_port, held_worker, running_server, worker_pids
 
 from client.errors import NotAServer
 from client.voice_server.api import VoiceServer
@@ -144,7 +144,7 @@ def test_a_lone_surrogate_is_taken_out_and_the_rest_spoken(server: RunningServer
 
 def test_a_stranger_gets_401_before_the_body_is_read(server: RunningServer) -> None:
     host, port = server.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as sock:
+    with socket.create_connection((host, int(port)), timeout=seconds(10)) as sock:
         # The body that is announced is never sent: the answer has to come all the same.
         sock.sendall(b"POST /tts/clone HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         answer = sock.recv(65536)
@@ -223,12 +223,9 @@ def test_a_caller_that_leaves_leaves_nothing_behind(server: RunningServer) -> No
     )
     before = server.get("/health").json()["counts"].get("spoken", 0)
     for _ in range(100):
-        with socket.create_connection((host, int(port)), timeout=10) as sock:
+        with socket.create_connection((host, int(port)), timeout=seconds(10)) as sock:
             sock.sendall(head.encode() + body)
-    deadline = time.monotonic() + 20
-    while server.get("/health").json()["queue_depth"] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert server.get("/health").json()["queue_depth"] == 0
+    wait_until(lambda: server.get("/health").json()["queue_depth"] == 0, 20, "an empty queue", every_s=0.05)
     assert server.get("/health").json()["counts"].get("spoken", 0) - before < 60, "what nobody waits for is not spoken"
     assert server.speak(SENTENCE).status_code == 200
 
@@ -238,9 +235,10 @@ def test_a_killed_worker_is_replaced_and_its_line_is_not_lost(tmp_path: Path) ->
         before = worker_pids(server)
         alone = {seed: server.speak(SENTENCE, seed=seed).content for seed in range(8)}
         with ThreadPoolExecutor(8) as pool:
-            answers = [pool.submit(server.speak, SENTENCE, seed=seed) for seed in range(8)]
-            time.sleep(0.15)
-            os.kill(before[0], signal.SIGKILL)
+            with held_worker(server) as worker:
+                answers = [pool.submit(server.speak, SENTENCE, seed=seed) for seed in range(8)]
+                wait_until(lambda: server.unanswered() == 8, 60, "the arrival of all", every_s=0.05)
+                worker.kill()
             for seed, answer in enumerate(answers):
                 assert answer.result().status_code == 200, answer.result().text
                 assert answer.result().content == alone[seed]
@@ -248,10 +246,11 @@ def test_a_killed_worker_is_replaced_and_its_line_is_not_lost(tmp_path: Path) ->
         assert worker_pids(server) != before
 
 
-def test_an_idle_worker_that_dies_is_replaced_too(tmp_path: Path) -> None:
-    with running_server(tmp_path) as server:
-        os.kill(worker_pids(server)[0], signal.SIGKILL)
-        assert server.speak(SENTENCE).status_code == 200
+def test_an_idle_worker_that_dies_is_replaced_too(server: RunningServer) -> None:
+    before = worker_pids(server)
+    os.kill(before[0], signal.SIGKILL)
+    assert server.speak(SENTENCE).status_code == 200
+    assert worker_pids(server) != before
 
 
 def test_no_worker_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
@@ -259,7 +258,7 @@ def test_no_worker_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
         workers = [psutil.Process(pid) for pid in worker_pids(server)]
         assert workers
         server.process.kill()
-        _, alive = psutil.wait_procs(workers, timeout=10)
+        _, alive = psutil.wait_procs(workers, timeout=seconds(10))
         assert not alive
 
 
@@ -271,7 +270,7 @@ def test_not_even_a_stuck_worker_outlives_a_parent_that_was_killed(tmp_path: Pat
         for worker in workers:
             worker.suspend()
         server.process.kill()
-        _, alive = psutil.wait_procs(workers, timeout=10)
+        _, alive = psutil.wait_procs(workers, timeout=seconds(10))
         for worker in alive:
             worker.kill()
         assert not alive
@@ -281,21 +280,16 @@ def test_ctrl_c_ends_the_server_and_its_worker(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         workers = [psutil.Process(pid) for pid in worker_pids(server)]
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(15) == 0
-        _, alive = psutil.wait_procs(workers, timeout=5)
+        assert exit_code_of(server.process, 15) == 0
+        _, alive = psutil.wait_procs(workers, timeout=seconds(5))
         assert not alive
     assert "The server has stopped." in server.log.read_text("utf-8")
 
 
 def test_the_parent_answers_while_the_engine_loads(tmp_path: Path) -> None:
     with running_server(tmp_path, wait=False) as server:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                ready = server.get("/readyz")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.01)
+        wait_until(lambda: server.answers("/livez"), 30)
+        ready = server.get("/readyz")
         assert server.get("/livez").status_code == 200
         if ready.status_code == 503:  # caught it loading: then speech is refused with a time to come back
             answer = server.speak(SENTENCE)
@@ -314,7 +308,7 @@ def serve(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=seconds(60),
         check=False,
     )
 
@@ -358,7 +352,7 @@ def test_the_korean_server_speaks_korean_to_its_reader(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=seconds(60),
         check=False,
     )
     assert re.search("[가-힣]{2,}", ended.stderr)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clock import exit_code_of
 from conftest import ReferenceClip
 from narrator import Narrator, is_whole_wav
 from servers import RunningServer, running_server, worker_pids
@@ -93,7 +94,7 @@ def test_without_a_card_qwen_refuses_to_start_unless_cpu_was_said(
         REF_TEXT=reference_clip.text,
         CUDA_VISIBLE_DEVICES="",
     ) as server:
-        assert server.process.wait(60) == 41
+        assert exit_code_of(server.process, 60) == 41
         said = server.log.read_text("utf-8")
     assert "DEVICE=cpu" in said
     assert "Traceback" not in said

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from clock import seconds
+
 How = Literal["reset", "close", "stall"]
 
 
 @dataclass(frozen=True)
 class Fault:
     after_bytes: int
-    """Of what the server sends on this connection; 0 breaks it before the first."""
+    """Bytes of the server's answer that still pass; with 0 the connection breaks before the first byte."""
     how: How
 
 
@@ -25,7 +27,7 @@ class FaultyProxy:
     target: tuple[str, int]
     listener: socket.socket
     faults: list[Fault | None] = field(default_factory=list)
-    """One for each connection, in turn; None and all later connections are sound."""
+    """One entry a connection, in order. None, and every connection after the last entry: no fault."""
     done: int = 0
     """Faults that really happened."""
     _open: list[socket.socket] = field(default_factory=list)
@@ -39,7 +41,7 @@ class FaultyProxy:
         while True:
             try:
                 client, _ = self.listener.accept()
-            except OSError:  # the test is over
+            except OSError:  # the listener is closed: the test is over
                 return
             with self._lock:
                 fault = self.faults.pop(0) if self.faults else None
@@ -47,7 +49,7 @@ class FaultyProxy:
 
     def _connection(self, client: socket.socket, fault: Fault | None) -> None:
         try:
-            server = socket.create_connection(self.target, timeout=5)
+            server = socket.create_connection(self.target, timeout=seconds(5))
         except OSError:
             client.close()
             return

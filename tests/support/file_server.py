@@ -23,10 +23,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Served:
     body: bytes
     etag: str | None = None
-    """With its quotation marks; None: the server sends none."""
+    """The ETag with its quotation marks; None: the answer has no ETag."""
     ranges: bool = True
     length: bool = True
-    """Whether the answer says how long it is; without, it ends with the connection."""
+    """Whether the answer has a Content-Length; without one the end of the connection ends the answer."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Fault:
     """What one request gets instead of a sound answer."""
 
     how: Literal["cut", "reset", "stall", "hold"] | None = None
-    """After `after` bytes of the body: `cut` closes, `reset` resets, `stall` sends nothing more, `hold` sends the rest
-    only when the server's `go_on` is set."""
+    """After `after` bytes of the body: `cut` closes the connection, `reset` resets it, `stall` sends nothing more,
+    `hold` sends the rest when the server's `go_on` is set."""
     after: int = 0
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
@@ -53,17 +53,17 @@ class Asked:
 @dataclass
 class FileServer:
     files: dict[str, Served] = field(default_factory=dict)
-    """Path, beginning with `/` and as it is after unquoting, to what is there."""
+    """Unquoted path, with its first `/`, to the file that is served there."""
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
-    """For each path in turn, one for each request; None is a sound answer, and so are all later ones."""
+    """By path, one entry a request, in order. None, and every request after the last entry: a sound answer."""
     asked: list[Asked] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     address: str = ""
     trees: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of models, by the path of their tree."""
+    """The entries of a model's tree, by the path of the tree."""
     next_host: str = "https://hub.invalid"
-    """Where the links to further pages lead: a mirror passes on those of the hub."""
+    """The host in links to further pages: a mirror passes on the links of the hub."""
 
     def ranges_of(self, path: str) -> list[int | None]:
         """First bytes that were asked for, None for the whole file."""

@@ -1,4 +1,4 @@
-"""What commit c94dcad left behind (tests/fixtures/c94dcad), copied for a test, and what may have changed in a copy."""
+"""The files that commit c94dcad wrote (tests/fixtures/c94dcad), copied for a test, and comparisons with a copy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from clock import seconds
 from servers import RunningServer
 
 KEPT = next(
@@ -17,7 +18,7 @@ KEPT = next(
     for folder in Path(__file__).resolve().parents
     if (folder / "tests" / "fixtures" / "c94dcad").is_dir()
 )
-"""Found from any depth: this file may move to another folder of the tests."""
+"""The folder is found from any depth, so that this file may move to another folder of the tests."""
 MANIFEST, PREVIOUS, JOURNAL, LOG = "project.json", ".project.json.previous", ".recordings", "run.log"
 
 
@@ -40,12 +41,12 @@ def sha256(content: bytes) -> str:
 
 
 def hashes_in(folder: Path) -> dict[str, str]:
-    """The same by SHA-256, for comparing: a difference is then told in a line."""
+    """SHA-256 of every file, by its name: pytest shows a difference of hashes in one line."""
     return {name: sha256(content) for name, content in files_in(folder).items()}
 
 
 def wavs_in(folder: Path) -> dict[str, str]:
-    """SHA-256 of every WAV of the folder, those of old/ too, by its composed name."""
+    """SHA-256 of every WAV of the folder, those of old/ too, by its name in NFC."""
     return {unicodedata.normalize("NFC", name): of for name, of in hashes_in(folder).items() if name.endswith(".wav")}
 
 
@@ -58,9 +59,9 @@ def journal_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def lost_from(golden: Any, now: Any, where: str = "") -> list[str]:
-    """What the golden value has and the value of now has not, or has otherwise. More may be there now.
+    """Where the value of now lacks a part of the golden value or has another; parts that were added are allowed.
 
-    Of a list without order every golden element must be there; lists of objects are compared in their order.
+    Every element of a golden list must be in the list of now, at any place; lists of objects are compared in order.
     """
     if isinstance(golden, dict) and isinstance(now, dict):
         lost = [f"{where}/{key} is gone" for key in golden if key not in now]
@@ -82,8 +83,8 @@ def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def requests_for_speech(server: RunningServer) -> int:
-    """How many the server has had since its start, whatever it answered: by its own count, and not by narrate's."""
-    told = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False, timeout=30)
+    """Requests for speech since the server's start, whatever the answer was: the server's own count, not narrate's."""
+    told = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False, timeout=seconds(30))
     assert told.status_code == 200, told.text
     counts = [line.split() for line in told.text.splitlines() if line.startswith("tts_requests_total")]
     return round(sum(float(value) for _, value in counts))

@@ -10,6 +10,7 @@ import wave
 from pathlib import Path
 from typing import Any
 
+from clock import seconds
 from servers import RunningServer
 
 
@@ -36,7 +37,7 @@ class Narrator:
             cwd=self.folder,
             capture_output=True,
             encoding="utf-8",
-            timeout=timeout,
+            timeout=seconds(timeout),
             check=False,
         )
 

@@ -22,7 +22,7 @@ VOICE = {"engine": "qwen", "model": "1.7B", "voice": "aaaa", "sound": "s1"}
 
 
 def audio_of(text: str) -> bytes:
-    """A WAV that tells whose it is: its samples are the text's hash, again and again."""
+    """A WAV of the text's hash, repeated: the samples show which text the WAV was made for."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
@@ -38,7 +38,7 @@ class Answer:
     headers: dict[str, str]
     body: bytes
     declared: int | None = None
-    """Content-Length, where it is not the body's."""
+    """The Content-Length that is sent, where it differs from the body's length."""
     pause_s: float = 0.0
 
 
@@ -127,12 +127,12 @@ bad_encoding = changed(_header("Content-Encoding", "gzip"))
 class OddServer:
     address: str
     answers: dict[str, list[Callable[[str], Answer]]] = field(default_factory=dict)
-    """For a text, in turn; then `otherwise`."""
+    """Answers by text, used in order; after the last one `otherwise` makes the answer."""
     otherwise: Callable[[str], Answer] = good
     asked: list[str] = field(default_factory=list)
     in_flight: int = 2
     health_is_a_page: int = 0
-    """So many times /health answers with a router's page."""
+    """How many times /health still answers with a router's page."""
 
     def health(self) -> dict[str, object]:
         return {
@@ -194,7 +194,7 @@ def odd_server() -> Iterator[OddServer]:
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            pass  # a client that left
+            pass  # the client has closed the connection
 
     with Quiet(("127.0.0.1", 0), Handler) as listening:
         odd = OddServer(f"http://127.0.0.1:{listening.server_port}")

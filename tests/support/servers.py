@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
+from clock import seconds, wait_until
 
 KEY = "test-key-0123456789-abcdefghijklmnop"
 
@@ -29,7 +31,7 @@ class RunningServer:
         return {"Authorization": f"Bearer {self.key}"}
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.address + path, trust_env=False, timeout=30)
+        return httpx.get(self.address + path, trust_env=False, timeout=seconds(30))
 
     def speak(self, text: str, **fields: object) -> httpx.Response:
         return httpx.post(
@@ -37,19 +39,28 @@ class RunningServer:
             json={"text": text, **fields},
             headers=self.headers,
             trust_env=False,
-            timeout=120,
+            timeout=seconds(120),
         )
 
+    def answers(self, path: str, status: int = 200) -> bool:
+        """Whether the path is answered so now; False too while nobody listens. Raises if the server has ended."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended: {self.log.read_text('utf-8', 'replace')}")
+        with contextlib.suppress(httpx.TransportError):
+            return self.get(path).status_code == status
+        return False
+
+    def unanswered(self) -> int:
+        """Requests for speech that have arrived and have no answer yet."""
+        told = httpx.get(self.address + "/metrics", headers=self.headers, trust_env=False, timeout=seconds(30))
+        (count,) = re.findall(r"^tts_concurrent_requests (\S+)$", told.text, re.MULTILINE)
+        return round(float(count))
+
     def wait_ready(self, limit_s: float = 60.0) -> None:
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server ended: {self.log.read_text('utf-8', 'replace')}")
-            with contextlib.suppress(httpx.TransportError):
-                if self.get("/readyz").status_code == 200:
-                    return
-            time.sleep(0.05)
-        raise AssertionError(f"not ready: {self.log.read_text('utf-8', 'replace')}")
+        try:
+            wait_until(lambda: self.answers("/readyz"), limit_s, "readiness", every_s=0.05)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.log.read_text('utf-8', 'replace')}") from error
 
 
 def free_port() -> int:
@@ -60,7 +71,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_server(folder: Path, wait: bool = True, port: int = 0, **settings: str) -> Iterator[RunningServer]:
-    """settings: the server's own, in capitals; draft speech unless they say otherwise."""
+    """settings: of the server, by their names in capitals. Without ENGINE among them the server speaks draft speech."""
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
@@ -92,14 +103,24 @@ def running_server(folder: Path, wait: bool = True, port: int = 0, **settings: s
         with contextlib.suppress(OSError):
             process.stdin.close()
         try:
-            process.wait(20)
+            process.wait(seconds(20))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def worker_pids(server: RunningServer) -> list[int]:
-    """The server's own child processes."""
-    import psutil
+@contextlib.contextmanager
+def held_worker(server: RunningServer) -> Iterator[psutil.Process]:
+    """The worker, which gets lines and answers none until the block ends: what is asked meanwhile is under way."""
+    worker = psutil.Process(worker_pids(server)[0])
+    worker.suspend()
+    try:
+        yield worker
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):  # the test may have killed it
+            worker.resume()
 
+
+def worker_pids(server: RunningServer) -> list[int]:
+    """The child processes of the server: its worker, if it has one now."""
     return [child.pid for child in psutil.Process(server.process.pid).children()]

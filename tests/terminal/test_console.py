@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clock import seconds
 
 from server.terminal.messages import reader_language, t, use_language
 
@@ -21,7 +22,7 @@ def program(module: str, *args: str, cwd: Path, **environment: str) -> subproces
         env={**os.environ, **environment},
         cwd=cwd,
         capture_output=True,
-        timeout=60,
+        timeout=seconds(60),
         check=False,
     )
 

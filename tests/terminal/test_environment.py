@@ -11,13 +11,14 @@ import re
 import string
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
+from clock import output_of, wait_until
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -506,7 +507,7 @@ def test_a_half_made_environment_is_made_anew_and_a_second_run_waits_for_the_fir
     (folder / "leftover").write_text("x", encoding="utf-8")
     (folder / environment.STATE_FILE).write_text('{"busy": true, "key": "", "profiles": []}', encoding="utf-8")
     runs = [start_bare(folder), start_bare(folder)]
-    said = [run.communicate(timeout=120)[0] for run in runs]
+    said = [output_of(run, 120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert sum("making it anew" in text for text in said) == 1, said
     assert sum("Waiting" in text for text in said) == 1, said
@@ -521,18 +522,25 @@ def test_a_run_after_a_kill_waits_for_the_orphan_that_still_writes(tmp_path: Pat
     """It used to clear the folder under the living child, and stopped at "Directory not empty"."""
     folder = tmp_path / "venv"
     first = start_bare(folder)
-    deadline = time.monotonic() + 30
-    while not (folder / "bin").exists():  # by now the child works, and takes seconds more
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.01)
+    wait_until((folder / "bin").exists, 30, "the beginning of the environment")
+    orphans = psutil.Process(first.pid).children(recursive=True)
+    for orphan in orphans:  # held, so that the orphan is alive for as long as the second run is to wait for it
+        orphan.suspend()
     first.kill()
     first.wait()
     second = start_bare(folder)
-    said = second.communicate(timeout=120)[0]
-    assert first.stdout is not None
+    assert first.stdout is not None and second.stdout is not None
+    said = ""
+    while "Waiting" not in said:
+        said += (line := second.stdout.readline())
+        assert line, said
+    assert (folder / "bin").exists(), "nothing is cleared under the living orphan"
+    for orphan in orphans:
+        orphan.kill()
     first.stdout.close()
+    said += output_of(second, 120)
     assert second.returncode == 0, said
-    assert "Waiting" in said and "making it anew" in said
+    assert "making it anew" in said
     assert environment.Environment(folder).facts().python_starts
 
 
@@ -541,7 +549,7 @@ def test_a_folder_that_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "cat.jpg").write_bytes(b"x")
     run = start_bare(folder)
-    said = run.communicate(timeout=60)[0]
+    said = output_of(run, 60)
     assert run.returncode == environment.CANNOT_START
     assert str(folder) in said and "NARRATOR_VENV" in said
     assert [file.name for file in folder.iterdir()] == ["cat.jpg"]

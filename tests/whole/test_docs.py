@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -138,12 +139,35 @@ def test_the_pages_set_no_setting_that_is_not_there(language: str) -> None:
 # ---- Commands and their options ----
 
 
+HELP_OF_EACH = """
+import contextlib, io, json, runpy, sys
+helps = []
+for command in sys.argv[2:]:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        words, sys.argv = sys.argv, [sys.argv[1], command, "--help"]
+        try:
+            runpy.run_module(sys.argv[0], run_name="__main__")
+        finally:
+            sys.argv = words
+    helps.append(said.getvalue())
+print(json.dumps(helps))
+"""
+
+
 @cache
+def helps(module: str) -> dict[str, str]:
+    """The help of each command, from one interpreter: its start takes the time."""
+    (commands,) = (commands for _, name, commands in PROGRAMS if name == module)
+    words = [sys.executable, "-c", HELP_OF_EACH, module, *commands]
+    ended = subprocess.run(words, capture_output=True, encoding="utf-8", cwd=ROOT, check=True)
+    return dict(zip(commands, json.loads(ended.stdout), strict=True))
+
+
 def options(module: str, command: str) -> frozenset[str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", module, command, "--help"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    return frozenset(re.findall(r"--[a-z-]+", ended.stdout))
+    found = frozenset(re.findall(r"--[a-z-]+", helps(module)[command]))
+    assert "--help" in found, "the help of another command, or of none"
+    return found
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -201,8 +225,8 @@ def test_every_module_and_every_test_that_developers_are_told_of_is_there(path: 
         assert any(each.endswith("/" + named) for each in there), named
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_readme_shows_the_files_that_the_demo_makes(language: str) -> None:
+@cache
+def files_of_the_demo() -> tuple[str, ...]:
     ended = subprocess.run(
         [sys.executable, "-X", "utf8", "-m", "client", "split", "samples/sample_ko.txt"],
         capture_output=True,
@@ -210,9 +234,14 @@ def test_the_readme_shows_the_files_that_the_demo_makes(language: str) -> None:
         cwd=ROOT,
         check=True,
     )
-    made = re.findall(r"\S+\.wav", ended.stdout)
+    return tuple(re.findall(r"\S+\.wav", ended.stdout))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_readme_shows_the_files_that_the_demo_makes(language: str) -> None:
+    made = files_of_the_demo()
     assert len(made) > 1
-    assert re.findall(r"\S+\.wav", READMES[language].read_text("utf-8")) == made
+    assert tuple(re.findall(r"\S+\.wav", READMES[language].read_text("utf-8"))) == made
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
+from clock import seconds
 from conftest import HOMES, XDG_HOMES
 from kept import KEPT, copy_of, lost_from
 from narrator import Narrator
@@ -163,7 +164,7 @@ def plain(node: Any, document: dict[str, Any]) -> Any:
 
 
 def openapi(server: RunningServer) -> dict[str, Any]:
-    answer = httpx.get(server.address + "/openapi.json", headers=server.headers, trust_env=False, timeout=60)
+    answer = httpx.get(server.address + "/openapi.json", headers=server.headers, trust_env=False, timeout=seconds(60))
     document = answer.json()
     return {
         "paths": plain(document["paths"], document),
@@ -183,7 +184,7 @@ def test_the_openapi_document_still_says_all_that_it_said(server: RunningServer)
 
 
 def metric_names(server: RunningServer) -> list[str]:
-    told = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False, timeout=60).text
+    told = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False, timeout=seconds(60)).text
     # process_* and *_created are the library's own.
     return sorted(set(re.findall(r"^# TYPE ((?!process_)\w+(?<!_created)) ", told, re.MULTILINE)))
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clock import seconds
 
 from server.contract.codes import ErrorCode
 from server.engines import EngineSettings
@@ -63,7 +64,7 @@ def during(make: Callable[[], Supervisor], what: Callable[[Supervisor], Awaitabl
         subject = make()
         await subject.start()
         try:
-            await asyncio.wait_for(what(subject), 30)
+            await asyncio.wait_for(what(subject), seconds(30))
         finally:
             await subject.stop()
             assert subject.worker is None or subject.worker.ended

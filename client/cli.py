@@ -90,6 +90,10 @@ def build() -> typer.Typer:
                 "--adopt", help=t("The folder's records are lost: take its WAV files for what their names say.")
             ),
         ] = False,
+        resplit: Annotated[
+            bool,
+            typer.Option("--resplit", help=t("Split a script that was begun anew into sentences, and say the cost.")),
+        ] = False,
         wait_hours: Annotated[
             float,
             typer.Option("--wait", help=t("Hours to wait for a server that went away.")),
@@ -223,7 +227,7 @@ def without_once(words: list[str]) -> list[str]:
     kept: list[str] = []
     skip = False
     for word in words:
-        if not skip and word not in ("--new", "--revoice", "--key") and not word.startswith("--key="):
+        if not skip and word not in ("--new", "--revoice", "--resplit", "--key") and not word.startswith("--key="):
             kept.append(word)
         skip = word == "--key"
     return kept

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 
 from client.project.manifest import Manifest, age_key
+from client.project.plan import with_recorded_split
 from server.script.lines import Script
 from server.script.names import safe_project_name
 
@@ -29,6 +30,8 @@ def similarity(script: Script, manifest: Manifest) -> float:
 
 
 def is_same_script(script: Script, manifest: Manifest) -> bool:
+    """Whatever the splitter of then made of its sentences."""
+    script = with_recorded_split(script, manifest.lines)
     return script_sha256(script) == manifest.script.sha256 or similarity(script, manifest) >= SAME_SCRIPT_SHARE
 
 

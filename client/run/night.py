@@ -29,6 +29,7 @@ from client.run.options import RunOptions, check_draft
 from client.run.patience import Patience, ServerDied, ready_server
 from client.run.preflight import check_folder
 from client.run.report import RunReport, Summary
+from client.run.resplit import as_recorded
 from client.run.screen import LoggedReport, PlainReport, choose_report
 from client.settings import ClientSettings
 from client.voice_server.api import Voice, VoiceServer
@@ -125,24 +126,25 @@ class Night:
 
     async def make(self) -> ExitCode:
         """Makes the lines that are missing and returns the exit code. Raises ClientError when that cannot begin."""
+        self.script, split_notes = as_recorded(self.script, self.folder, self.voice, self.options)
         plan = self.folder.plan(wanted_lines(self.script), self.script.language, self.voice, self.options.mix)
         check_voice(plan, self.options, self.folder.path)
         warnings = check_folder(self.folder.path, plan, self.script.language, self.health.sample_rate, sys.platform)
-        self._begin(plan, warnings)
+        self._begin(plan, [*split_notes, *warnings])
         with self._kept_awake(plan):
             outcome = await self._speak(plan)
             self._finish(outcome)
             self.report.end(self._summary(plan, outcome))
         return self._exit_code(outcome)
 
-    def _begin(self, plan: Plan, warnings: list[str]) -> None:
+    def _begin(self, plan: Plan, notes: list[str]) -> None:
         self.log.begin_in(self.folder.path)
         self.folder.apply(plan, self.script.language, script_record(self.script))
         self.report.note(t("Folder: {folder}", folder=self.folder.path))
         if self.health.draft:
             self.report.note(t("This is DRAFT speech, a robot voice: not for publication."))
-        for warning in warnings:
-            self.report.note(warning)
+        for note in notes:
+            self.report.note(note)
         if plan.to_make and not self._is_remembered():
             self.report.note(
                 t("'narrate resume' will not know of this run: {folder} cannot be written.", folder=self.runs_folder)

@@ -42,6 +42,8 @@ class RunOptions:
     revoice: Annotated[bool, not_remembered("the recordings of the earlier voice are in old/ by then")] = False
     mix: bool = False
     adopt: Annotated[bool, not_remembered("the folder has records again by then")] = False
+    resplit: Annotated[bool, not_remembered("the folder is split anew by then")] = False
+    """Split the sentences, and detect the language, as today and not as they were recorded."""
     wait_hours: float = 10.0
     server: str = ""
     """The address as typed; empty: from the settings."""

@@ -10,6 +10,7 @@ from charset_normalizer import from_bytes
 
 from server.script.errors import ScriptError
 from server.terminal.messages import t
+from server.text.composed import composed
 
 # UTF-32 first: its little-endian mark begins with UTF-16's.
 _MARKS = (
@@ -161,4 +162,4 @@ def cleaned(text: str) -> str:
     r"""In NFC, with \n for every line break, without control characters and invisible ones."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = re.sub(r"[\v\f\x85\u2028\u2029]", " ", text)  # no editor counts them as a new line
-    return unicodedata.normalize("NFC", _CONTROL.sub("", _UNSPOKEN.sub("", text)))
+    return composed(_CONTROL.sub("", _UNSPOKEN.sub("", text)))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from server.script.encoding import cleaned, decode
@@ -49,6 +49,8 @@ class Line:
     """The heading that this line stands under."""
     source_line: int
     """Line of the file on which the sentence begins, from 1."""
+    passage: int = field(default=0, compare=False)
+    """From 1: between two passages the writer, not the splitter, ended a sentence."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _as_spelled_on_disk(path: Path) -> Path:
 
 
 def _lines(passages: list[Passage], language: str) -> Iterator[Line]:
-    for passage in passages:
+    for number, passage in enumerate(passages, start=1):
         label = passage.label
         said = 0
         source_lines = _source_lines(passage)
@@ -153,7 +155,7 @@ def _lines(passages: list[Passage], language: str) -> Iterator[Line]:
             first, said = said, said + _inked(sentence)
             if is_speakable(sentence):
                 spoken = " ".join(sentence.split())
-                yield Line(spoken, label, passage.paragraph, passage.heading, source_lines[first])
+                yield Line(spoken, label, passage.paragraph, passage.heading, source_lines[first], number)
                 label = ""
 
 

@@ -11,9 +11,11 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 from server.script.errors import NameRefused
 from server.terminal.messages import t
+from server.text.composed import composed
 
 MAX_FILE_NAME_BYTES = 120
 """In UTF-8. The tightest limit that we know is 143, on encrypted NAS shares."""
@@ -106,10 +108,10 @@ def _shortened_label(label: str) -> str:
 
 def _cleaned(text: str) -> str:
     """Letters, numbers and their marks; everything else becomes one `_`."""
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", unicodedata.normalize("NFC", text))  # 3,500 stays one number
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", composed(text))  # 3,500 stays one number
     kept = "".join(_kept(text, at) for at in range(len(text)))
     # NFC once more: a dropped character may have stood between a letter and its mark.
-    kept = unicodedata.normalize("NFC", re.sub(r"_{2,}", "_", kept))
+    kept = composed(re.sub(r"_{2,}", "_", kept))
     return re.sub(r"^[_.\-]+|[_.\-]+$", "", _without_stray_marks(kept))
 
 
@@ -133,12 +135,12 @@ def _is_variation_selector(character: str) -> bool:
 
 def _without_stray_marks(text: str) -> str:
     """Drops combining marks without a letter before them: they would join the number or the dash."""
-    kept = ""
+    kept: list[str] = []
     for character in text:
         # `kept` counts and not `text`: a mark after a dropped mark has no letter either.
         if not _extends(character) or (kept and (kept[-1].isalnum() or _extends(kept[-1]))):
-            kept += character
-    return kept
+            kept.append(character)
+    return "".join(kept)
 
 
 def _extends(character: str) -> bool:
@@ -165,13 +167,8 @@ def _cut(text: str, max_chars: int, max_bytes: int) -> str:
 
 
 def _graphemes(text: str) -> list[str]:
-    graphemes: list[str] = []
-    for character in text:
-        if graphemes and _extends(character):
-            graphemes[-1] += character
-        else:
-            graphemes.append(character)
-    return graphemes
+    begins = [at for at, character in enumerate(text) if at == 0 or not _extends(character)]
+    return [text[begin:end] for begin, end in pairwise([*begins, len(text)])]
 
 
 def _script_of(words: list[str]) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 
-from server.sentences.place import Place, is_cased, is_wide
+from server.sentences.items import BULLETS
+from server.sentences.pairs import is_cased
+from server.sentences.place import Place, is_wide
 from server.sentences.quotations import HESITATIONS
 from server.sentences.words import (
     ABBREVIATIONS,
     ABBREVIATIONS_ELSEWHERE,
+    CLOCK,
     KO_LETTERED,
+    NEVER_LAST,
+    RU_UNITS,
     STARTERS,
     UNITS,
     WORDS_AFTER_ALL,
@@ -22,11 +27,23 @@ def ends_at_ellipsis(place: Place) -> bool:
     if place.code == "ko":
         return is_closing_korean(place.said)
     if place.code in ("ja", "zh"):
-        return False  # both use an ellipsis for a pause far more often than for an end, which has its own 。
+        return False  # both use it for a pause far more often than for an end; an end has its 。
     if is_wide(place.rest[0]) or not place.word[:1].isupper():
         return False
-    hesitation = place.said.casefold() in HESITATIONS
-    return not hesitation and (place.gap or place.advised)
+    dots = place.stop.marks.count(".") + 2 * place.stop.marks.count("…")
+    if dots > 3 and " " in place.stop.marks:
+        return True  # three spaced dots for what is left out, and the full stop
+    if " " in place.stop.marks or (place.code == "en" and place.line[place.stop.begin - 1].isspace()):
+        return False  # a pause: Maybe . . . I don't know
+    starts = place.word.casefold() in STARTERS[place.code]
+    if place.code == "de":
+        return starts or bool(place.opening.strip())  # every noun has a capital: Ich habe … Angst.
+    words = place.said.casefold().split()
+    if place.said.casefold() in HESITATIONS or (words and words[-1] in NEVER_LAST.get(place.code, ())):
+        return False
+    if place.code == "en" and place.word == "I":
+        return len(words) > 3  # Maybe... I don't know.
+    return place.gap or place.advised
 
 
 def is_closing_korean(said: str) -> bool:
@@ -44,11 +61,13 @@ def _has_final_bieup(syllable: str) -> bool:
 
 def ends_at_full_stop(place: Place) -> bool:
     said, code = place.said, place.code
-    token = re.split(r"[\s(\[\"'“‘„«「『（/]", said)[-1]
-    if _is_list_marker(place, token):
+    token = _token(said)
+    if is_list_marker(place):
         return False
-    if _next_list_item_follows(place):
-        return True
+    if place.rest.startswith(". . ."):
+        return True  # the full stop before what is left out
+    if _NUMBER_SIGN.search(said) and place.rest[0].isdigit():
+        return False
     if token[-1:].isdigit():
         return _ends_after_number(place, token)
     if not said[-1:].isalnum():
@@ -57,26 +76,36 @@ def ends_at_full_stop(place: Place) -> bool:
     verdict = _judged_by_tables(place, token.casefold(), abbreviation)
     if verdict is not None:
         return verdict
-    if code in ("ko", "ja", "zh", "it"):
-        return True  # the Italian abbreviations of sentencex include common words: mai, via, ore
+    if code in ("ko", "ja", "zh"):
+        return True
+    word = token.casefold()
+    if code == "it":
+        # sentencex knows a thousand Italian abbreviations, "mai", "via" and "ore" among them.
+        address = "@" in word or re.search(r"\w{3}\.\w{2,3}$", word) is not None
+        return place.advised or address or word in WORDS_AFTER_ALL["it"] or place.word.casefold() in STARTERS["it"]
     # A word of six letters is hardly an abbreviation.
-    return place.advised or len(token) > 5 or token.casefold() in WORDS_AFTER_ALL.get(code, ())
+    return place.advised or len(token) > 5 or word in WORDS_AFTER_ALL.get(code, ())
 
 
-def _is_list_marker(place: Place, token: str) -> bool:
-    """`1.` or `A.` at the beginning of a sentence or after a colon."""
-    if not re.fullmatch(r"\d{1,3}|[A-Za-z]|[IVX]{1,4}|[가나다라마바]|\d{1,2}(?:\.\d{1,2})+", token):
+_NUMBER_SIGN = re.compile(r"(?:^|[\s(])(?:[Nn][°º]|№)$")
+
+_MARKED = re.compile(
+    r"\d{1,3}|(?:[A-Za-z]-?)?\d{1,3}|\d{1,2}(?:[.-]\d{1,2})+|[A-Za-zа-еА-Е]|[IVX]{1,4}(?:-\d{1,2})?|[Ⅰ-Ⅻⅰ-ⅻ](?:-\d{1,2})?"
+    r"|[ㄱ-ㅎ]|[가나다라마바](?:-\d{1,2})?"
+)
+
+
+def _token(said: str) -> str:
+    return re.split(r"[\s(\[\"'“‘„«「『（/]", said)[-1]
+
+
+def is_list_marker(place: Place) -> bool:
+    """`1.`, `A.`, `1-1.`, `Q1.` or `ㄱ.` where a sentence begins, or behind a colon."""
+    token = _token(place.said)
+    if not _MARKED.fullmatch(token):
         return False
-    before = place.said[: len(place.said) - len(token)].strip(" *_•·-—–(\"'“‘«「")
+    before = place.said[: len(place.said) - len(token)].strip(f" _-—–(\"'“‘«「{BULLETS}")
     return not before or before.endswith((":", "："))
-
-
-def _next_list_item_follows(place: Place) -> bool:
-    following = re.match(r"(\d{1,2})[.)]\s", place.rest)
-    if not following:
-        return False
-    markers = re.findall(r"(?:^|[\s:：])(\d{1,2})[.)]\s", place.line[place.start : place.stop.begin])
-    return bool(markers) and int(markers[-1]) + 1 == int(following[1])
 
 
 _EAST_DATE = re.compile(r"(?:^|[^\d.])(?:\d{4}|['’]?\d{2})\.\s?\d{1,2}(?:\.\s?\d{1,2})?$")
@@ -88,17 +117,24 @@ _KO_DATED = re.compile(
 )
 
 
+_MONTH = re.compile(r"(?<![\d.])(?:0?[1-9]|1[0-2])$")
+
+_DATED_DAY = re.compile(rf"(?:0?[1-9]|[12]\d|3[01])\.\s?(?:{_KO_DATED.pattern})")
+
+
 def _ends_after_number(place: Place, token: str) -> bool:
     if place.code in ("ko", "ja", "zh"):
         if re.match(r"\d{1,2}\.", place.rest) and re.search(r"\d{4}(?:\.\s?\d{1,2})?$", place.said):
             return False  # 2026. 2. 19.
+        if _MONTH.search(place.said) and _DATED_DAY.match(place.rest):
+            return False  # 12. 25. 오전에
         # An official Korean date ends in a full stop of its own.
         if _EAST_DATE.search(place.said) and re.search(r"(?:^|\D)\d{4}\.|\d{1,2}\.\s?\d{1,2}\.\s?\d{1,2}$", place.said):
             return False
         if place.code != "ko" and re.fullmatch(r"\d{1,2}", token):
-            return False  # Japanese and Chinese end no sentence with an ASCII stop after a number: 2. 閉じる
+            return False  # neither ends a sentence in an ASCII stop behind a number: 2. 閉じる
         return not (_EAST_DAY.search(place.said) and _KO_DATED.match(place.rest))
-    if place.code == "de" and re.fullmatch(r"\d{1,2}", token):
+    if place.code == "de" and re.fullmatch(r"-?\d{1,2}", token):
         return not _is_german_ordinal(place, token)
     if place.code == "de" and re.fullmatch(r"\d{1,2}\.\d{1,2}", token):
         return place.word.casefold() in STARTERS["de"]  # am 3.10. Danach …
@@ -133,21 +169,25 @@ def _abbreviation(said: str) -> str:
 
 
 def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | None:
-    """Whether the sentence ends, by the tables of abbreviations; None where the tables do not know the word."""
+    """Whether the sentence ends, by the tables of abbreviations; None where they do not know the word."""
     tables = ABBREVIATIONS.get(place.code, ABBREVIATIONS_ELSEWHERE)
     starts = place.word.casefold() in STARTERS[place.code]
     number = re.match(r"[№#]?\d|[IVXLC]+\b", place.rest) is not None
     keys = {token, abbreviation.casefold()} - {""}
     if keys & tables.closing:
         return not number
+    if place.code == "ru" and re.search(r",\s\d{4}\s?г$", place.said):
+        return False  # a caption: the house on the Neva, 1898 г.
+    if place.code == "ru" and token in RU_UNITS and re.search(r"\d\s?\w+$", place.said):
+        return not number
     if place.code == "ru" and token in ("г", "см", "д", "с") and re.search(r"\d\s?\w+$", place.said):
-        return starts  # 1799 г. is a year, г. Москва a town; 5 см. a length, см. a reference
+        return starts  # 1799 г. is a year, г. Москва a town; 5 см. a length, см. a hint to a page
     if keys & tables.leading:
         return False
     if keys & tables.numbered and (number or len(token) > 1):
         return not number
     if token in UNITS and re.search(r"\d\s?\w+$", place.said) and place.code != "ru":
-        return True
+        return not (token in CLOCK and number)  # 8 h. 30
     if keys & tables.either or any(token.endswith(end) for end in tables.endings):
         return starts or (place.code == "en" and place.advised)
     if re.match(r"[^\W\d_]\.", place.rest) and re.search(r"(?:^|[.-])\w$", token) and is_cased(token[-1]):

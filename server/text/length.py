@@ -15,6 +15,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from server.text.composed import composed
 from server.text.languages import language_code
 
 
@@ -125,7 +126,7 @@ def spoken_weight(text: str, language: str) -> float:
     language: a code or a name of the ten; ValueError for any other.
     """
     code = language_code(language)
-    return sum(_token_weight(token, code) for token in _TOKEN.findall(unicodedata.normalize("NFC", text)))
+    return sum(_token_weight(token, code) for token in _TOKEN.findall(composed(text)))
 
 
 def _token_weight(token: str, code: str) -> float:

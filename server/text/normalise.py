@@ -11,6 +11,7 @@ import unicodedata
 from server.contract.codes import ErrorCode
 from server.contract.http import MAX_TEXT_CHARS
 from server.errors import TextRefused
+from server.text.composed import composed
 from server.text.languages import language_code
 
 RAW_LIMIT_CHARS = 20 * MAX_TEXT_CHARS
@@ -146,7 +147,7 @@ def normalise(text: str, language: str) -> str:
     cleaned = cleaned.translate(_EXPANDED).translate(_FULL_WIDTH_WORDS if east_asian else _FULL_WIDTH_ALL)
     if east_asian:
         cleaned = _DIGIT_COMMA.sub(",", _DIGIT_STOP.sub(".", cleaned)).replace("．", "。")
-    cleaned = unicodedata.normalize("NFC", cleaned)
+    cleaned = composed(cleaned)
     cleaned = _bounded_marks(cleaned, east_asian).strip()
     if not _has_speech(cleaned):
         raise TextRefused(ErrorCode.TEXT_UNSPEAKABLE, text=_shortened(text))

@@ -6,8 +6,8 @@ For `narrate split` and the first guess at the time that is left; both say "abou
 from __future__ import annotations
 
 import re
-import unicodedata
 
+from server.text.composed import composed
 from server.text.languages import language_code
 from server.text.length import spoken_weight
 
@@ -46,6 +46,6 @@ _STOP = re.compile(r"(?:[.?!…。？！]+)(?=[\s\"'”’」』)]|[^\x00-\x7f]|
 def expected_seconds(text: str, language: str) -> float:
     """Spoken length in seconds, the silence at both ends included; language: code or name of one of the ten."""
     code = language_code(language)
-    text = unicodedata.normalize("NFC", text).strip()
+    text = composed(text).strip()
     pauses = COMMA_S * len(_PAUSE.findall(text)) + STOP_S * len(_STOP.findall(text.rstrip(_LAST_MARKS)))
     return EDGE_S + spoken_weight(text, code) / (NARRATION_PACE * SYLLABLES_PER_SECOND[code]) + pauses

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -82,18 +83,32 @@ def test_a_refused_rename_leaves_the_old_file_and_no_part(tmp_path: Path) -> Non
     assert names_in(tmp_path) == ["a.json"]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="rights that hold for this user")
-def test_a_folder_that_may_not_be_written_raises_and_keeps_the_old_file(tmp_path: Path) -> None:
-    file = tmp_path / "a.json"
-    file.write_bytes(OLD)
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(PermissionError):
-            write_whole(file, NEW)
-        assert names_in(tmp_path) == ["a.json"]
+WRITES_WITHOUT_ROOTS_RIGHTS = """
+import os, sys
+from pathlib import Path
+from server.whole_files import write_whole
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    write_whole(Path(sys.argv[1]), b"new")
+except PermissionError:
+    sys.exit(13)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission bits")
+def test_a_folder_that_may_not_be_written_raises_and_keeps_the_old_file() -> None:
+    with tempfile.TemporaryDirectory() as name:  # another user cannot enter tmp_path
+        file = Path(name) / "a.json"
+        file.write_bytes(OLD)
+        file.parent.chmod(0o555)
+        command = [sys.executable, "-c", WRITES_WITHOUT_ROOTS_RIGHTS, str(file)]
+        ended = subprocess.run(command, cwd=ROOT, check=False)
+        file.parent.chmod(0o755)
+        assert ended.returncode == 13
         assert file.read_bytes() == OLD
-    finally:
-        tmp_path.chmod(0o700)
+        assert names_in(file.parent) == ["a.json"]
 
 
 def test_a_folder_that_cannot_be_made_raises(tmp_path: Path) -> None:

@@ -17,16 +17,18 @@ import filelock
 import pytest
 import pytest_timeout
 from clock import CLOCK, seconds
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from server.contract.env_names import CLIENT_NAMES
 from server.settings import NAMES
 from server.terminal.messages import use_language
 
+# Hypothesis has deadlines of its own (200 ms an example, 1 s for the first examples), which a busy machine breaks.
+hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # On CI the same examples each time: a new one is found, and mended, where somebody is looking.
-hypothesis_settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis_settings.load_profile("ci")
+hypothesis_settings.register_profile("ci", hypothesis_settings.get_profile("busy"), derandomize=True)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "busy")
 
 HOMES = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
 XDG_HOMES = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")

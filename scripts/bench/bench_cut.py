@@ -213,7 +213,7 @@ def draw_curve(points: Sequence[tuple[float, float, int]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-# --- fitting the weights in server/cut.py ----------------------------------------------------------------------------
+# --- fitting the weights in server/cut/confidence.py -----------------------------------------------------------------
 
 
 def fit(
@@ -237,7 +237,7 @@ def fit(
 def fits(results: Sequence[Result]) -> Iterator[str]:
     from server.cut.confidence import CONFIDENCE, PRESENT_WEIGHTS, TWICE_WEIGHTS
 
-    seen = [(r, dict(r.cut.evidence.features)) for r in results if r.cut.evidence.features]
+    seen = [(r, dict(r.cut.evidence.predictors)) for r in results if r.cut.evidence.predictors]
     present = [(f, bool(r.case.facts.get("suffix_present", True))) for r, f in seen]
     twice = [
         ({k.removeprefix("twice."): v for k, v in f.items()}, r.case.of("category") == "twice")

@@ -2,14 +2,14 @@
 
     python scripts/bench/bench_stop.py [CASES_DIR ...]
 
-Each recording of "sentence + dummy" is given to the listener bit by bit, as the engine does while it speaks. Told are
-the takes that were stopped, whether the cut lies in the true gap, the share of the frames that was saved, and what
-listening costs. Without folders the recordings are draft speech of sentences.json beside this script, alone and in
+Each recording of "sentence + dummy" is given to the detector bit by bit, as the engine does while it speaks. The table
+shows the takes that were stopped, whether the cut lies in the true gap, the share of the frames that was saved, and
+what detection costs. Without folders the recordings are draft speech of sentences.json beside this script, alone and in
 pairs, and of decoys.json, lines that themselves begin a sentence as the dummy does. A folder holds what bench_cut.py
 wants.
 
 `--model overhead|0.6b` measures the time that is saved: our loop speaks the recordings' frames with random weights,
-codec and all, and the listener hears the recordings. The arms with and without stopping take turns.
+codec included, and the detector gets the recordings. The arms with and without stopping take turns.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Outcome:
     recording: Recording
     stopped_s: float | None
     cut_s: float
@@ -157,40 +157,40 @@ def folder_recordings(folder: Path, every: int) -> Iterator[Recording]:
         yield Recording(name, case.facts["text"], case.of("language"), dummy, takes.of(case), samples, sample_rate, gap)
 
 
-def hear(recording: Recording) -> Heard:
-    """As the engine asks: after so many frames, and then every few."""
-    ear = detector_for(recording.text, recording.dummy, recording.takes)
-    if ear is None:
-        return Heard(recording, None, 0.0, 0, 0.0)
-    frames, questions, cpu = max(1, math.ceil(ear.first_s / FRAME_S)), 0, 0.0
+def detect(recording: Recording) -> Outcome:
+    """Asks the detector as the engine does: first at `first_s`, then every `every_s`."""
+    detector = detector_for(recording.text, recording.dummy, recording.takes)
+    if detector is None:
+        return Outcome(recording, None, 0.0, 0, 0.0)
+    frames, questions, cpu = max(1, math.ceil(detector.first_s / FRAME_S)), 0, 0.0
     while frames * FRAME_S < recording.seconds:
         so_far = Audio(recording.samples[: round(frames * FRAME_S * recording.sample_rate)], recording.sample_rate)
         started = time.process_time()
-        enough = ear.is_met(so_far)
+        enough = detector.is_met(so_far)
         cpu += time.process_time() - started
         questions += 1
         if enough:
-            assert ear.cut is not None
-            return Heard(recording, so_far.seconds, ear.cut.sample / recording.sample_rate, questions, cpu)
-        frames += max(1, round(ear.every_s / FRAME_S))
-    return Heard(recording, None, 0.0, questions, cpu)
+            assert detector.cut is not None
+            return Outcome(recording, so_far.seconds, detector.cut.sample / recording.sample_rate, questions, cpu)
+        frames += max(1, round(detector.every_s / FRAME_S))
+    return Outcome(recording, None, 0.0, questions, cpu)
 
 
-def report(name: str, heard: Sequence[Heard], bad: int) -> None:
-    stopped = [one for one in heard if one.stopped_s is not None]
+def report(name: str, outcomes: Sequence[Outcome], bad: int) -> None:
+    stopped = [one for one in outcomes if one.stopped_s is not None]
     exact = sum(max(one.early_s, one.late_s) <= EXACT_S for one in stopped)
     clipped, leaked = sum(one.early_s > WRONG_S for one in stopped), sum(one.late_s > WRONG_S for one in stopped)
-    total = sum(one.recording.seconds for one in heard)
-    dummies = sum(one.recording.seconds - one.recording.gap_s[0] for one in heard)
+    total = sum(one.recording.seconds for one in outcomes)
+    dummies = sum(one.recording.seconds - one.recording.gap_s[0] for one in outcomes)
     saved = sum(one.recording.seconds - one.stopped_s for one in stopped if one.stopped_s is not None)
-    questions = sum(one.questions for one in heard)
+    questions = sum(one.questions for one in outcomes)
     low, high = interval(exact, len(stopped)) if stopped else (0.0, 0.0)
     print(
-        f"{name}: {len(heard)} takes, {len(stopped)} stopped ({100 * len(stopped) / len(heard):.0f} %), exact {exact} "
-        f"[{low:.1f} {high:.1f}], clipped {clipped}, leaked {leaked}; dummy and pause {100 * dummies / total:.1f} % "
-        f"of all that is spoken, {100 * saved / total:.1f} % saved, "
-        f"{100 * (dummies - saved) / (total - saved):.1f} % left; {questions / len(heard):.1f} questions a take, "
-        f"{1000 * sum(one.cpu_s for one in heard) / max(1, questions):.1f} ms CPU each"
+        f"{name}: {len(outcomes)} takes, {len(stopped)} stopped ({100 * len(stopped) / len(outcomes):.0f} %), "
+        f"exact {exact} [{low:.1f} {high:.1f}], clipped {clipped}, leaked {leaked}; "
+        f"dummy and pause {100 * dummies / total:.1f} % of all that is spoken, {100 * saved / total:.1f} % saved, "
+        f"{100 * (dummies - saved) / (total - saved):.1f} % left; {questions / len(outcomes):.1f} questions a take, "
+        f"{1000 * sum(one.cpu_s for one in outcomes) / max(1, questions):.1f} ms CPU each"
     )
     wrong = [one for one in stopped if max(one.early_s, one.late_s) > EXACT_S]
     for one in wrong[:bad]:
@@ -202,8 +202,8 @@ def report(name: str, heard: Sequence[Heard], bad: int) -> None:
 
 
 @contextmanager
-def hearing_recordings(engine: Any, recordings: Sequence[Recording]) -> Iterator[None]:
-    """The engine speaks random codes; its listeners and its callers get the recordings of the same length."""
+def decoding_recordings(engine: Any, recordings: Sequence[Recording]) -> Iterator[None]:
+    """The engine speaks random codes; its detectors and its callers get the recordings of the same length."""
     from unittest.mock import patch
 
     from server.engines.qwen.loop.incremental_decode import IncrementalDecoder
@@ -223,7 +223,7 @@ def hearing_recordings(engine: Any, recordings: Sequence[Recording]) -> Iterator
 
 @contextmanager
 def ends_where_it_is_told() -> Iterator[None]:
-    """Rows are forced to a length by their cap; here that counts as an end, or nobody would decode them."""
+    """Rows are forced to a length by their cap; here that counts as an end, so that they are decoded."""
     from unittest.mock import patch
 
     with (
@@ -234,7 +234,7 @@ def ends_where_it_is_told() -> Iterator[None]:
 
 
 def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[str, float]:
-    """One whole job: all lines, as the worker would have them spoken, judged and cut."""
+    """One whole job: all lines, as the worker has them spoken, judged and cut."""
     lengths = [len(recording.samples) // FRAME for recording in recordings]
     settings = TakeSettings(language=recordings[0].language, early_stop=stop)
     lines = [LineTakes(prepare_line(r.text, r.language, n), settings, Known(r.takes)) for n, r in enumerate(recordings)]
@@ -258,7 +258,7 @@ def speak_all(engine: Any, recordings: Sequence[Recording], stop: bool) -> dict[
     before, decoded = replace(engine.loop.counters), engine.codec.counters.frames_given
     engine.row_input = row_input
     started, cpu = time.perf_counter(), time.process_time()
-    with hearing_recordings(engine, recordings), ends_where_it_is_told():
+    with decoding_recordings(engine, recordings), ends_where_it_is_told():
         engine.speak_rows(more, deliver, lambda _number: False)
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     del engine.row_input
@@ -339,13 +339,13 @@ def main() -> int:
         time_saved(asked, list(draft_recordings(codes, asked.takes, decoys=False, first_seed=asked.seed)))
         return 0
     for folder in asked.folders:
-        report(folder.name, [hear(recording) for recording in folder_recordings(folder, asked.every)], asked.bad)
+        report(folder.name, [detect(recording) for recording in folder_recordings(folder, asked.every)], asked.bad)
     if not asked.folders:
         for code in codes:
             found = draft_recordings([code], asked.takes, decoys=False, first_seed=asked.seed)
-            report(f"draft, {code}", [hear(recording) for recording in found], asked.bad)
+            report(f"draft, {code}", [detect(recording) for recording in found], asked.bad)
         decoys = draft_recordings(codes, min(asked.takes, 30), decoys=True, first_seed=asked.seed)
-        report("draft, lines that begin a sentence as the dummy does", [hear(one) for one in decoys], asked.bad)
+        report("draft, lines that begin a sentence as the dummy does", [detect(one) for one in decoys], asked.bad)
     return 0
 
 

@@ -54,7 +54,7 @@ def draw(samples: np.ndarray, rate: int, cut: Cut, title: str, gap_s: tuple[floa
             axes.axvspan(*gap_s, color="y", alpha=0.25, label="true gap")
     for axes in (wave, loudness):
         axes.legend(loc="upper left", fontsize=8)
-    facts = "   ".join(f"{name} {value:.2f}" for name, value in evidence.features if not name.startswith("twice."))
+    facts = "   ".join(f"{name} {value:.2f}" for name, value in evidence.predictors if not name.startswith("twice."))
     figure.text(0.01, 0.005, facts, fontsize=7, color="0.3")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
     figure.savefig(path, dpi=100)

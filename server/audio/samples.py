@@ -33,11 +33,12 @@ class Audio:
 
 
 def silence(seconds: float, sample_rate: int) -> Samples:
+    """(samples,) zeros; sample_rate in Hertz."""
     return np.zeros(round(seconds * sample_rate), np.float32)
 
 
 def to_wav(audio: Audio) -> bytes:
-    """Mono 16-bit PCM with true RIFF sizes.
+    """A WAV file: mono, 16-bit PCM, true RIFF sizes; samples outside [-1, 1] are clipped.
 
     Not soundfile: the standard library writes exactly this, and a plain 44-byte header is what old editors want.
     """

@@ -1,6 +1,6 @@
-"""Where in a recording does the dummy begin? Features of sounds, and the dummy's takes aligned with them.
+"""The dummy's takes aligned with a recording: for every row of 10 ms, the cost of the dummy beginning there.
 
-Knows no text and chooses nothing: for every row of 10 ms it says what it would cost if the dummy began there.
+Knows no text and chooses nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from server.cut.features import Bools, Floats, FramePairs, Ints
 
-# --- the match: at which row does the dummy begin, if it runs to the end of the speech? ------------------------------
+# --- the row where the dummy begins, given that the dummy runs to the end of the speech ------------------------------
 #
 # Dynamic time warping (Sakoe and Chiba 1978) in its "subsequence" form (Mueller, Information Retrieval for Music and
 # Motion, 2007, ch. 4), run backwards: it is anchored at the end of the speech and its start is free. So a sentence that
@@ -24,25 +24,27 @@ FILLER = 0.42
 """Cost of a row under the filler, between its best (0) and its mean (1) distance to the dummy's rows."""
 
 SKIPPED_ROW = 0.35
-"""Per row of speech after the dummy."""
+"""Cost of each row of speech that lies after the dummy"""
 
 TRUNCATED, TRUNCATED_ROW = 6.0, 0.06
-"""For a dummy that was not said to its end, and per row of it that is missing."""
+"""Cost of a dummy that breaks off, and cost of each row that is missing from its end"""
 
 MAX_TRUNCATED = 0.85
+"""Share of the dummy's rows that may be missing"""
 
 FAST_STEP, SLOW_STEP = 0.10, 0.15
 """Costs of slopes 2 and 1/2 against 1."""
 
 NEVER = np.float32(1e6)
+"""Cost of a path that is not allowed"""
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
     cost: Floats
-    """(rows,) least cost over the takes that the dummy begins at this row and runs to the end"""
+    """(rows,) lowest cost over the takes of the dummy beginning at this row and running to the end"""
     take: Ints
-    """(rows,) the take it came from"""
+    """(rows,) the take with that cost"""
     table: Floats
     """(take rows, takes, rows + 2) cumulated costs, both time axes reversed, two columns of NEVER in front"""
     local: Floats
@@ -64,6 +66,10 @@ def _local_cost(take: Floats, rows: Floats, speech: Bools) -> Floats:
 
 
 def align_takes(takes: Sequence[FramePairs], rows: FramePairs, unfinished: bool = False) -> Alignment:
+    """Subsequence DTW of every take with `rows`, anchored at the last row.
+
+    unfinished: the recording may break off anywhere in the dummy, at no cost.
+    """
     count = len(rows.features)
     take_rows = tuple(len(take.features) for take in takes)
     local = np.zeros((max(take_rows), len(takes), count + 1), np.float32)
@@ -100,7 +106,7 @@ def _start_costs(take_rows: int, speech: Bools, unfinished: bool) -> Floats:
 
 
 OPENING_ROWS = 30
-"""The dummy's first 300 ms: where these fit badly, its first word may have been left with the sentence."""
+"""The dummy's first 300 ms. If these fit badly, the cut may have left the dummy's first word with the sentence."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +114,16 @@ class AlignmentPath:
     until: int
     """Last row of the match"""
     unsaid: int
-    """Rows at the take's end that were never said"""
+    """Rows at the take's end that the recording does not have"""
     opening_cost: float
-    """Of the take's first OPENING_ROWS, per row"""
+    """Cost per row of the take's first OPENING_ROWS"""
 
 
-def path_of(match: Alignment, row: int) -> AlignmentPath:
-    """Follows the match that begins at `row` to its end."""
-    take = int(match.take[row])
-    table, local, starts = match.table[:, take], match.local[:, take], match.starts
-    first, last = match.take_rows[take] - 1, len(match.cost) - 1
+def path_of(alignment: Alignment, row: int) -> AlignmentPath:
+    """Traces the cheapest path that begins at `row` to its end."""
+    take = int(alignment.take[row])
+    table, local, starts = alignment.table[:, take], alignment.local[:, take], alignment.starts
+    first, last = alignment.take_rows[take] - 1, len(alignment.cost) - 1
     j, i = first, last - row
     opening = float(table[j, i + 2])
     while True:
@@ -129,7 +135,7 @@ def path_of(match: Alignment, row: int) -> AlignmentPath:
         )
         cost, before_j, before_i = min(ways)
         if (before_j, before_i) == (j, i) or cost >= NEVER or before_i < 0:
-            return AlignmentPath(last - i, j, (float(match.cost[row]) - opening) / OPENING_ROWS)
+            return AlignmentPath(last - i, j, (float(alignment.cost[row]) - opening) / OPENING_ROWS)
         j, i = before_j, before_i
         if j >= first - OPENING_ROWS:
             opening = float(table[j, i + 2])

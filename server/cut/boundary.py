@@ -8,35 +8,40 @@ from server.audio.samples import Samples
 from server.cut.features import BANDS, HOP_S, Features, Floats, runs
 
 BREATH_S = (0.15, 0.55)
+"""Shortest and longest inhalation"""
 
 BREATH_PAUSE_S = 0.07
-"""Before an inhalation"""
+"""Shortest pause before an inhalation"""
 
 BREATH_MAX_DB = -9.0
+"""An inhalation's loudest frame lies below, relative to speech."""
 
 BREATH_VOICING = 0.30
-"""Autocorrelation at a pitch: 0 for ideal noise, 1 for an ideal vowel"""
+"""An inhalation's autocorrelation at a pitch lies below: 0 is ideal noise, 1 an ideal vowel."""
 
 BREATH_CENTRE = 0.72
-"""Centre of gravity as a share of the mel axis: an s lies above"""
+"""An inhalation's centre of gravity lies below, as a share of the mel axis; an s lies above."""
 
 
-def before_breath(samples: Samples, sound: Features, first: int, pause: tuple[int, int]) -> tuple[int, int]:
-    """The pause before an inhalation, where the sound that ends in `pause` is one: soft, unvoiced, not an s."""
-    earlier = [(a, b) for a, b in runs(~sound.speech[: pause[0]]) if a > first]
+def before_breath(samples: Samples, features: Features, first: int, pause: tuple[int, int]) -> tuple[int, int]:
+    """`pause`, or the pause before it where only an inhalation lies between the two: soft, unvoiced, not an s.
+
+    samples: mono, (samples,). first: the first speech frame. Pauses are start and end as frames.
+    """
+    earlier = [(a, b) for a, b in runs(~features.speech[: pause[0]]) if a > first]
     if pause[1] - pause[0] < 3 or not earlier:
         return pause
     start, end = earlier[-1][1], pause[0]
     long_enough = BREATH_S[0] <= (end - start) * HOP_S <= BREATH_S[1]
     paused = (earlier[-1][1] - earlier[-1][0]) * HOP_S >= BREATH_PAUSE_S
-    if not (long_enough and paused) or sound.level_db[start:end].max() >= BREATH_MAX_DB:
+    if not (long_enough and paused) or features.level_db[start:end].max() >= BREATH_MAX_DB:
         return pause
-    power = np.maximum(sound.mel[start:end] - sound.noise, 0.0).sum(axis=0)
+    power = np.maximum(features.mel[start:end] - features.noise, 0.0).sum(axis=0)
     centre = float(power @ np.arange(BANDS)) / (float(power.sum()) + 1e-12) / BANDS
     if centre >= BREATH_CENTRE:
         return pause
-    sample_rate = round(sound.hop / HOP_S)
-    voicing = _voicing(samples[start * sound.hop : end * sound.hop], sample_rate)
+    sample_rate = round(features.hop / HOP_S)
+    voicing = _voicing(samples[start * features.hop : end * features.hop], sample_rate)
     return earlier[-1] if voicing < BREATH_VOICING else pause
 
 
@@ -56,24 +61,27 @@ def _voicing(samples: Samples, sample_rate: int) -> float:
 
 
 DECAYED_DB = -45.0
+"""A decay below this level has ended, relative to speech."""
 
 DECAY_S = 0.02
-"""A sound that ends less than this before the audio does was broken off."""
+"""Speech that ends closer than this to the end of the audio was broken off."""
 
 MAX_DECAY_S = 0.3
+"""Longest quiet that is left after the sentence"""
 
 BURST_S, ONSET_S = 0.025, 0.060
 """Longest burst of a consonant, and longest time from it to the vowel"""
 
 FAINT_DB, FAINT_S = -42.0, 0.020
-"""A sound this loud and long is heard, though too soft for speech: often the sentence's last syllable."""
+"""A sound of at least this level and length is audible, though too soft to count as speech: often the sentence's last
+syllable."""
 
 
 def cut_frame(level_db: Floats, start: int, end: int) -> int:
-    """The frame of the pause to cut at: the quietest 25 ms after the last faint sound, ties towards 70 % of them.
+    """The frame to cut at: the quietest 25 ms of the pause after its last faint sound, in doubt at 70 % of that part.
 
-    The onset of what follows is known to about 10 ms, the end of the decay is not. Where all is quiet, 300 ms of it
-    are kept at most.
+    Late rather than early: the dummy's onset is known to about 10 ms, the end of the sentence's decay is not. At most
+    300 ms of quiet are left after the sentence.
     """
     if end - start < 3:
         first = max(0, start - 8)
@@ -86,9 +94,9 @@ def cut_frame(level_db: Floats, start: int, end: int) -> int:
 
 
 def _after_faint_sounds(level_db: Floats, start: int, end: int) -> int:
-    """Where the last hole of a pause begins: a faint sound after a hole still belongs to the sentence.
+    """The frame after the pause's last faint sound: faint sounds belong to the sentence.
 
-    Not one that is the burst of the dummy's first consonant (a Chinese zh: 15 to 25 ms, then 30 ms of faint hiss).
+    The burst of the dummy's first consonant does not (a Chinese zh: 15 to 25 ms, then 30 ms of faint hiss).
     """
     pause = level_db[start:end]
     for a, b in reversed(runs(pause > FAINT_DB)):

@@ -1,4 +1,4 @@
-"""How sure a cut is: features of the search and the fitted weights that turn them into a probability."""
+"""How sure a cut is: logistic regressions, their predictors taken from the search and their weights fitted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from server.cut.alignment import path_of
 from server.cut.search import Search, Timing, margin_of
 
 
-def logistic(weights: dict[str, float], features: dict[str, float]) -> float:
-    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, sum(weights[k] * features[k] for k in weights)))))
+def logistic(weights: dict[str, float], predictors: dict[str, float]) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, sum(weights[k] * predictors[k] for k in weights)))))
 
 
 # Weights of logistic regressions, by scripts/bench/bench_cut.py --fit on one half of the voices and sentences, some
@@ -24,7 +24,8 @@ PRESENT_WEIGHTS = {
 }
 
 
-def present_features(search: Search, timing: Timing, last: int) -> dict[str, float]:
+def presence_predictors(search: Search, timing: Timing, last: int) -> dict[str, float]:
+    """Of the dummy being there at all. last: the frame after the last speech."""
     best = search.candidates[0]
     total = max(timing.said(last), 10.0)
     as_missing = abs(math.log(total / timing.expected_text))
@@ -44,13 +45,13 @@ def present_features(search: Search, timing: Timing, last: int) -> dict[str, flo
 def match_shape(search: Search) -> dict[str, float]:
     """How well, how completely and how close to the end the best candidate's dummy was matched."""
     best = search.candidates[0]
-    path = path_of(search.match, best.row)
+    path = path_of(search.alignment, best.row)
     return {
         "match": -best.cost / 10.0,
-        "match_near_0": max(-1.0, min(3.0, -best.cost / 10.0)),  # beyond, more says no more
+        "match_near_0": max(-1.0, min(3.0, -best.cost / 10.0)),  # beyond 3 a better match adds no evidence
         "quality": -best.cost / max(1, path.until - best.row + 1),
         "opening": -path.opening_cost,
-        "cut_short": path.unsaid / search.match.take_rows[int(search.match.take[best.row])],
+        "cut_short": path.unsaid / search.alignment.take_rows[int(search.alignment.take[best.row])],
         "rows_after": min(60, len(search.rows.frames) - 1 - path.until) / 10.0,
     }
 
@@ -71,13 +72,13 @@ CONFIDENCE_WEIGHTS = {
     "left_mismatch": -5.1,
     "sure_twice": 0.63,
 }
-"""That the boundary is the right one if the dummy is there; fitted with the others above."""
-
+"""Of the boundary being right, given that the dummy is there; fitted like the weights above."""
 
 SUREST = 6.0
+"""Log odds: one error in 400"""
 
 
 def sureness(probability: float) -> float:
-    """Log odds of the decision that was taken, at most 6 (one error in 400)."""
+    """Log odds of the likelier decision, at most SUREST."""
     likelier = max(probability, 1.0 - probability)
     return min(SUREST, math.log(likelier / max(1e-9, 1.0 - likelier)))

@@ -1,4 +1,4 @@
-"""The dummy said alone a few times in the voice, made ready to be looked for."""
+"""The dummy said alone a few times in the voice, made ready to be aligned."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from server.cut.alignment import align_takes
 from server.cut.features import HOP_S, Features, extract_features, frame_pairs_of, speech_span
 
 FULL_TRUST_AGREEMENT = 0.25
+"""From here on the takes do not lower the confidence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,39 +29,43 @@ class DummyTakes:
 
     @property
     def trust(self) -> float:
-        """What a confidence is worth that rests on these takes: unlike takes are no calibration."""
+        """0 to 1: scales the confidence down when the dummy's takes do not agree with each other."""
         return min(1.0, self.agreement / FULL_TRUST_AGREEMENT)
 
 
 def prepare_takes(takes: Sequence[Samples], sample_rate: int) -> DummyTakes:
-    """Once per voice and dummy. Takes with nothing to hear in them are left out."""
+    """Features of each take, cut to its speech; takes with less than 0.1 s of speech are left out.
+
+    takes: mono float32, (samples,) each. Raises ValueError as extract_features does.
+    """
     kept: list[Features] = []
     for take in takes:
-        sound = extract_features(take, sample_rate)
-        span = speech_span(sound)
+        features = extract_features(take, sample_rate)
+        span = speech_span(features)
         if span is not None and span[1] - span[0] >= 20:
-            kept.append(excerpt(sound, *span))
+            kept.append(excerpt(features, *span))
     seconds = tuple(float(take.speech.sum()) * HOP_S for take in kept)
     return DummyTakes(sample_rate, tuple(kept), seconds, _agreement(kept))
 
 
-def excerpt(sound: Features, start: int, end: int) -> Features:
+def excerpt(features: Features, start: int, end: int) -> Features:
+    """Frames start to end; background and speech level stay those of the whole recording."""
     return Features(
-        sound.hop,
-        sound.mel[start:end],
-        sound.noise,
-        sound.speech_power,
-        sound.level_db[start:end],
-        sound.speech[start:end],
+        features.hop,
+        features.mel[start:end],
+        features.noise,
+        features.speech_power,
+        features.level_db[start:end],
+        features.speech[start:end],
     )
 
 
 SAME_VOICE_QUALITY = 0.55
-"""Cost per row, negated, with which one eSpeak take is found in another one of the same voice"""
+"""Negated cost per row of one eSpeak take aligned with another of the same voice"""
 
 
 def _agreement(takes: Sequence[Features]) -> float:
-    """0 to 1: how well each take is found in each other one."""
+    """0 to 1: how well each take aligns with each other one."""
     if len(takes) < 2:
         return float(len(takes))
     rows = [frame_pairs_of(take, 0, len(take.speech)) for take in takes]

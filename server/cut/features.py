@@ -1,4 +1,4 @@
-"""What a recording sounds like to the cut: its power per band, its background, its loudness, where there is speech.
+"""Features of a recording: power per band, background, loudness, where speech is; and the rows that are aligned.
 
 Knows no text and no dummy: arrays in, Features out.
 """
@@ -36,6 +36,7 @@ NOISE_MARGIN = 1.25
 """The mean of the quietest frames lies below the mean of the noise by about this factor of power."""
 
 NOISE_SUBTRACTION = 2.0
+"""Factor of the background that is subtracted (over-subtraction: Berouti, Schwartz and Makhoul, ICASSP 1979)."""
 
 CLICK_S = 0.020
 """Sounds shorter than this are clicks."""
@@ -43,7 +44,7 @@ CLICK_S = 0.020
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A recording as the cut sees it."""
+    """A recording in frames of 5 ms."""
 
     hop: int
     """Samples per frame"""
@@ -52,17 +53,22 @@ class Features:
     noise: Floats
     """(bands,) power of the background"""
     speech_power: float
+    """Power of the loud frames, background subtracted: 0 dB of level_db"""
     level_db: Floats
-    """(frames,) loudness without the noise, dB relative to speech"""
+    """(frames,) loudness, background subtracted, dB relative to speech"""
     speech: Bools
     """(frames,)"""
 
 
 MAX_CHANNELS = 8
+"""An axis no longer than this holds channels."""
 
 
 def checked(audio: Samples, sample_rate: int) -> Samples:
-    """Finite float32 mono in [-1, 1]: NaN and infinities become silence, channels are mixed."""
+    """Finite float32 mono in [-1, 1], (samples,): NaN and infinities become silence, channels are mixed.
+
+    Raises ValueError for other shapes than (samples,) and (samples, channels), and for rates below 4000 Hertz.
+    """
     samples = np.asarray(audio, dtype=np.float32)
     if samples.ndim == 2 and min(samples.shape) <= MAX_CHANNELS:
         # (samples, channels) as soundfile reads it, or the other way round.
@@ -95,7 +101,7 @@ def _mel_bands(sample_rate: int, fft_size: int) -> Floats:
 def mel_power(samples: Samples, sample_rate: int, known: Floats | None = None) -> tuple[Floats, int]:
     """(frames, bands) and the hop in samples.
 
-    known: the frames of a beginning of these samples that are certain already (see `certain_frames`).
+    known: frames that a shorter part of the same samples gave, as many as `certain_frames` says.
     """
     hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
     fft_size = 1 << (window - 1).bit_length()
@@ -114,13 +120,13 @@ def mel_power(samples: Samples, sample_rate: int, known: Floats | None = None) -
 
 
 def certain_frames(samples: int, sample_rate: int) -> int:
-    """How many frames will stay as they are when more samples follow these."""
+    """How many frames stay the same when more samples follow."""
     hop, window = round(sample_rate * HOP_S), round(sample_rate * WINDOW_S)
     return max(0, samples - (window - window // 2)) // hop + 1 if samples >= window else 0
 
 
 def runs(mask: Bools) -> list[tuple[int, int]]:
-    """Start and end of every run of True."""
+    """(start, end) of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
@@ -148,7 +154,10 @@ def _noise_spectrum(mel: Floats, emphasis: Floats) -> Floats:
 
 
 def extract_features(audio: Samples, sample_rate: int, known: Floats | None = None) -> Features:
-    """known: see mel_power. Raises ValueError for more channels than any recording has."""
+    """Mel power, background and speech of a recording; speech is found with two thresholds (hysteresis).
+
+    audio: float32, (samples,) or with channels. known: see mel_power. Raises ValueError as `checked` does.
+    """
     mel, hop = mel_power(checked(audio, sample_rate), sample_rate, known)
     # A mild pre-emphasis: soft consonants live in the upper bands.
     emphasis = np.linspace(0.3, 1.0, BANDS).astype(np.float32)
@@ -171,14 +180,15 @@ def _speech_frames(level_db: npt.NDArray[np.floating]) -> Bools:
     return speech
 
 
-def speech_span(sound: Features) -> tuple[int, int] | None:
-    frames = np.flatnonzero(sound.speech)
+def speech_span(features: Features) -> tuple[int, int] | None:
+    """The first speech frame and the one after the last; None without speech."""
+    frames = np.flatnonzero(features.speech)
     return (int(frames[0]), int(frames[-1]) + 1) if len(frames) else None
 
 
-def inner_pauses(sound: Features) -> list[tuple[int, int]]:
-    """Pauses between speech, as frames."""
-    return [(a, b) for a, b in runs(~sound.speech) if a > 0 and b < len(sound.speech)]
+def inner_pauses(features: Features) -> list[tuple[int, int]]:
+    """(start, end) of the pauses between speech, as frames."""
+    return [(a, b) for a, b in runs(~features.speech) if a > 0 and b < len(features.speech)]
 
 
 CEPSTRA = 13
@@ -189,13 +199,16 @@ ENERGY_WEIGHT = 0.25
 DELTA_WEIGHT = 1.6
 
 MAX_PAUSE_S = 0.060
-"""Longer pauses are squeezed to this, so that a pause inside the dummy does not matter."""
+"""Longer pauses are shortened to this, so that a pause inside the dummy does not matter."""
 
 FEATURE_FLOOR_DB = -42.0
+"""Added to each band before the logarithm, relative to speech: silence has no shape."""
 
 
 @dataclass(frozen=True, eq=False)
 class FramePairs:
+    """What is aligned: a row for every two frames (10 ms), long pauses shortened."""
+
     features: Floats
     """(rows, 2 x CEPSTRA)"""
     frames: Ints
@@ -215,7 +228,7 @@ def _squeezed(speech: Bools) -> Ints:
 
 
 def _cosines() -> Floats:
-    """(BANDS, CEPSTRA): cosine transform and a sine lifter, so that no coefficient drowns another."""
+    """(BANDS, CEPSTRA): cosine transform with a sine lifter, which gives the coefficients similar ranges."""
     orders = np.arange(CEPSTRA)
     transform: Floats = np.cos(np.pi / BANDS * (np.arange(BANDS)[:, None] + 0.5) * orders).astype(np.float32)
     weights = math.sqrt(2.0 / BANDS) * (1.0 + np.sin(np.pi * orders / CEPSTRA))
@@ -226,15 +239,18 @@ def _cosines() -> Floats:
 COSINES = _cosines()
 
 
-def frame_pairs_of(sound: Features, start: int, end: int, added_noise: Floats | None = None) -> FramePairs:
-    """MFCC and their slopes of the frames start to end, with another recording's background added."""
-    speech = sound.speech[start:end]
+def frame_pairs_of(features: Features, start: int, end: int, added_noise: Floats | None = None) -> FramePairs:
+    """MFCC (Davis and Mermelstein 1980) and their slopes, of the frames start to end.
+
+    added_noise: (bands,) power of another recording's background, so that both recordings have it.
+    """
+    speech = features.speech[start:end]
     kept = _squeezed(speech)
-    mel = sound.mel[start:end][kept]
+    mel = features.mel[start:end][kept]
     if added_noise is not None:
         mel = mel + added_noise
     pairs = mel.reshape(-1, 2, BANDS).mean(axis=1)
-    floor = np.float32(sound.speech_power / BANDS * 10 ** (FEATURE_FLOOR_DB / 10))
+    floor = np.float32(features.speech_power / BANDS * 10 ** (FEATURE_FLOOR_DB / 10))
     cepstra = np.log(pairs + floor) @ COSINES
     row_speech = np.asarray(speech[kept].reshape(-1, 2).any(axis=1))
     if len(cepstra):

@@ -13,7 +13,7 @@ DummyState = Literal["found", "missing", "truncated", "twice", "begun"]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a picture of the decision needs. Frames are 5 ms apart, the first at sample 0."""
+    """What a picture of the decision shows. Frames are 5 ms apart, the first at sample 0."""
 
     level_db: Floats
     """(frames,) loudness relative to speech"""
@@ -25,8 +25,8 @@ class Evidence:
     """(rows,) sample of each row of match_cost; empty without calibration"""
     match_cost: Floats
     """(rows,) cost that the dummy begins here; below 0 is better than chance"""
-    features: tuple[tuple[str, float], ...] = ()
-    """Names and values behind the confidence."""
+    predictors: tuple[tuple[str, float], ...] = ()
+    """Name and value of each predictor of the confidence"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,5 +39,5 @@ class Cut:
     method: str
     """`calibrated`, `uncalibrated` or `reference`"""
     decayed: bool
-    """The sentence's ending has faded out before the cut. Not so with a missing dummy: the model stopped early."""
+    """The sentence's ending fades out before the cut. False only with a missing dummy: the model stopped too early."""
     evidence: Evidence

@@ -1,4 +1,4 @@
-"""Where the dummy may begin: the pauses of a take and how well the dummy fits behind each of them."""
+"""Candidates for the dummy's start: the pauses of a take, scored by how well the dummy aligns after each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from server.cut.features import HOP_S, Features, FramePairs, Ints, frame_pairs_o
 from server.text.length import spoken_units
 
 PAUSE_WEIGHT = 6.0
+"""Score of a pause with a bonus of 1"""
 
 NO_PAUSE = 10.0
-"""The dummy begins with dots, so that a pause goes before it; a cut inside speech must be much better to be right."""
+"""Cost of a start inside speech: the dummy begins with dots, so engines pause before it."""
 
 DURATION_WEIGHT, DURATION_FREE = 16.0, 0.35
-"""Per squared log ratio of said to expected length; a third more or less costs nothing."""
+"""Cost of each squared log ratio of said to expected length beyond the free part; 40 % more or less costs nothing."""
 
 NEAR_BEFORE, NEAR_AFTER = 4, 8
 """Rows around a pause's end in which the dummy may begin."""
@@ -28,25 +29,25 @@ NEAR_FREE, NEAR_COST = 3, 0.8
 """Rows away from the pause's end that cost nothing, and the cost of each further one"""
 
 SEARCHED_DUMMIES, SEARCHED_S = 4.0, 3.0
-"""Only this many dummy lengths and seconds before the end of the speech are looked at."""
+"""The search covers this many dummy lengths and seconds before the end of the speech."""
 
 
 def pause_bonus(pause_s: float, depth_db: float) -> float:
-    """0 to 1: long and deep pauses are sentence ends; beyond 300 ms longer is not better."""
+    """0 to 1: sentences end in long and deep pauses; 300 ms are as good as more. depth_db: positive, below speech."""
     return math.sqrt(min(pause_s, 0.3) / 0.3) * min(1.0, max(0.2, (depth_db - 25.0) / 15.0))
 
 
 @dataclass(frozen=True)
 class Candidate:
     score: float
-    """Least is best."""
+    """The lowest is the best."""
     row: int
-    """Where the dummy would begin"""
+    """The row where the dummy would begin"""
     start: int
     end: int
     """Frames of the pause before it; equal without a pause"""
     cost: float
-    """Of the match at `row`"""
+    """Of the alignment at `row`"""
     pause_s: float
     depth_db: float
 
@@ -54,7 +55,7 @@ class Candidate:
 @dataclass(frozen=True, eq=False)
 class Search:
     rows: FramePairs
-    match: Alignment
+    alignment: Alignment
     candidates: tuple[Candidate, ...]
     """Best first, never empty"""
 
@@ -78,34 +79,35 @@ class Timing:
         return math.log(max(self.said(frame), 6.0) / self.expected_text)
 
 
-def expected_timing(sound: Features, first: int, text: str, dummy: str, takes: DummyTakes) -> Timing:
+def expected_timing(features: Features, first: int, text: str, dummy: str, takes: DummyTakes) -> Timing:
+    """The sentence's expected length: the dummy's own, times the ratio of the two texts. first: first speech frame."""
     dummy_frames = float(np.median(takes.seconds)) / HOP_S
     expected = dummy_frames * spoken_units(text) / spoken_units(dummy)
-    return Timing(np.concatenate(([0], np.cumsum(sound.speech))), first, expected, dummy_frames)
+    return Timing(np.concatenate(([0], np.cumsum(features.speech))), first, expected, dummy_frames)
 
 
 def search_dummy(
-    sound: Features, takes: Sequence[Features], timing: Timing, last: int, unfinished: bool = False
+    features: Features, takes: Sequence[Features], timing: Timing, last: int, unfinished: bool = False
 ) -> Search | None:
-    """Where the dummy would begin if the speech ended at frame `last`; None where that is too short to tell.
+    """Candidates for the dummy's start, given that the speech ends at frame `last`; None below 8 rows (80 ms).
 
     unfinished: the take is still being spoken, and may end anywhere in the dummy.
     """
     reach = SEARCHED_DUMMIES * timing.dummy + SEARCHED_S / HOP_S
     start = max(timing.first, round(last - reach))
-    rows = frame_pairs_of(sound, start, last)
+    rows = frame_pairs_of(features, start, last)
     if len(rows.frames) < 8:
         return None
-    noise = sound.noise / np.float32(sound.speech_power)
+    noise = features.noise / np.float32(features.speech_power)
     patterns = [frame_pairs_of(t, 0, len(t.speech), noise * np.float32(t.speech_power)) for t in takes]
-    match = align_takes(patterns, rows, unfinished)
-    pauses = [(a, b) for a, b in runs(~sound.speech[:last]) if timing.first < a and start < b < last]
-    found = [c for a, b in pauses if (c := _at_pause(sound, timing, rows, match, a, b)) is not None]
-    row = int(np.argmin(match.cost))
+    alignment = align_takes(patterns, rows, unfinished)
+    pauses = [(a, b) for a, b in runs(~features.speech[:last]) if timing.first < a and start < b < last]
+    found = [c for a, b in pauses if (c := _at_pause(features, timing, rows, alignment, a, b)) is not None]
+    row = int(np.argmin(alignment.cost))
     frame = int(rows.frames[row])
-    score = float(match.cost[row]) + NO_PAUSE + _duration_cost(timing, frame)
-    found.append(Candidate(score, row, frame, frame, float(match.cost[row]), 0.0, 0.0))
-    return Search(rows, match, tuple(sorted(found, key=lambda c: c.score)))
+    score = float(alignment.cost[row]) + NO_PAUSE + _duration_cost(timing, frame)
+    found.append(Candidate(score, row, frame, frame, float(alignment.cost[row]), 0.0, 0.0))
+    return Search(rows, alignment, tuple(sorted(found, key=lambda c: c.score)))
 
 
 def _duration_cost(timing: Timing, frame: int) -> float:
@@ -113,30 +115,32 @@ def _duration_cost(timing: Timing, frame: int) -> float:
 
 
 def _at_pause(
-    sound: Features, timing: Timing, rows: FramePairs, match: Alignment, start: int, end: int
+    features: Features, timing: Timing, rows: FramePairs, alignment: Alignment, start: int, end: int
 ) -> Candidate | None:
     expected_row = int(np.searchsorted(rows.frames, end))
     near = np.arange(max(0, expected_row - NEAR_BEFORE), min(len(rows.frames), expected_row + NEAR_AFTER + 1))
     if len(near) == 0:
         return None
-    costs = match.cost[near] + NEAR_COST * np.maximum(0, np.abs(near - expected_row) - NEAR_FREE)
+    costs = alignment.cost[near] + NEAR_COST * np.maximum(0, np.abs(near - expected_row) - NEAR_FREE)
     row = int(near[np.argmin(costs)])
-    pause_s, depth = (end - start) * HOP_S, -float(sound.level_db[start:end].min())
+    pause_s, depth = (end - start) * HOP_S, -float(features.level_db[start:end].min())
     bonus = PAUSE_WEIGHT * pause_bonus(pause_s, depth)
     score = float(costs.min()) - bonus + _duration_cost(timing, start)
-    return Candidate(score, row, start, end, float(match.cost[row]), pause_s, depth)
+    return Candidate(score, row, start, end, float(alignment.cost[row]), pause_s, depth)
 
 
 ISLAND_S = 0.15
+"""Longest faint syllable between two pauses, the second pause included"""
 
 
-def nearest_pause(sound: Features, search: Search, chosen: Candidate) -> tuple[int, int]:
+def nearest_pause(features: Features, search: Search, chosen: Candidate) -> tuple[int, int]:
     """The chosen pause, or a later one within 150 ms that ends nearer to the dummy's first row.
 
-    A long pause outscores a short one; where only a faint last syllable lies between the two, the short one is right.
+    A long pause scores better than a short one. With only a faint last syllable between the two, the short
+    one is right.
     """
     pause, begins = (chosen.start, chosen.end), int(search.rows.frames[chosen.row])
-    for other in inner_pauses(sound):
+    for other in inner_pauses(features):
         follows = chosen.end < other[1] <= chosen.end + ISLAND_S / HOP_S
         if chosen.end > chosen.start and follows and abs(other[1] - begins) < abs(pause[1] - begins):
             pause = other

@@ -10,8 +10,8 @@ from server.cut.result import Cut
 
 TAIL_SILENCE_S = 0.2
 
-
 HEAD_MS, DECAY_MS = 40.0, 120.0
+"""Kept before the first sound, and at most after the last one"""
 
 
 def delivered_span(
@@ -19,12 +19,12 @@ def delivered_span(
 ) -> tuple[int, int]:
     """Samples: head_ms before the first sound to decay_ms after the last one before the cut, or the cut itself."""
     samples = checked(audio, sample_rate)
-    sound = extract_features(samples, sample_rate)
+    features = extract_features(samples, sample_rate)
     start, end = 0, min(len(samples), max(0, cut.sample))
-    span = speech_span(sound)
+    span = speech_span(features)
     if span is not None:
-        start = max(0, _first_sound(sound, span[0]) * sound.hop - round(head_ms * sample_rate / 1000))
-        end = min(end, _last_sound(sound, end // sound.hop) * sound.hop + round(decay_ms * sample_rate / 1000))
+        start = max(0, _first_sound(features, span[0]) * features.hop - round(head_ms * sample_rate / 1000))
+        end = min(end, _last_sound(features, end // features.hop) * features.hop + round(decay_ms * sample_rate / 1000))
     return min(start, end), end
 
 
@@ -49,30 +49,30 @@ def finish(
 
 
 AUDIBLE_DB = 3.0
-"""Above the noise by this much, a soft onset or a decay can be heard."""
+"""A soft onset or a decay this far above the background is audible."""
 
 SOFT_ONSET_S = 0.25
-"""No initial consonant is longer."""
+"""Longest initial consonant"""
 
 
-def _audible(sound: Features) -> Bools:
-    """(frames,) anything at all over the background in some third of the spectrum, at most 60 dB below speech."""
+def _audible(features: Features) -> Bools:
+    """(frames,) whether a third of the spectrum lies above the background, and no more than 60 dB below speech."""
     thirds = np.array_split(np.arange(BANDS), 3)
-    power = np.stack([sound.mel[:, third].sum(axis=1) for third in thirds], axis=1)
-    floor = np.array([sound.noise[third].sum() for third in thirds]) * 10 ** (AUDIBLE_DB / 10)
+    power = np.stack([features.mel[:, third].sum(axis=1) for third in thirds], axis=1)
+    floor = np.array([features.noise[third].sum() for third in thirds]) * 10 ** (AUDIBLE_DB / 10)
     smooth = np.stack([np.convolve(p, np.full(3, 1 / 3), "same")[: len(p)] for p in power.T], axis=1)
-    audible = (smooth > np.maximum(floor, sound.speech_power * 1e-6)).any(axis=1)
+    audible = (smooth > np.maximum(floor, features.speech_power * 1e-6)).any(axis=1)
     return np.asarray(audible)
 
 
-def _first_sound(sound: Features, first_speech: int) -> int:
+def _first_sound(features: Features, first_speech: int) -> int:
     """The frame where a soft onset (s, h, f) before the first speech frame begins."""
     earliest = max(0, first_speech - round(SOFT_ONSET_S / HOP_S))
-    quiet = np.flatnonzero(~_audible(sound)[earliest:first_speech])
+    quiet = np.flatnonzero(~_audible(features)[earliest:first_speech])
     return earliest + (int(quiet[-1]) + 1 if len(quiet) else 0)
 
 
-def _last_sound(sound: Features, end: int) -> int:
+def _last_sound(features: Features, end: int) -> int:
     """The frame after the last audible one before `end`."""
-    heard = np.flatnonzero(_audible(sound)[:end])
-    return int(heard[-1]) + 1 if len(heard) else end
+    audible = np.flatnonzero(_audible(features)[:end])
+    return int(audible[-1]) + 1 if len(audible) else end

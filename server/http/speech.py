@@ -64,7 +64,7 @@ def add_routes(app: FastAPI, settings: Settings, supervisor: Supervisor) -> None
         try:
             spoken = await while_connected(supervisor.speak(line, client_of(request)), request.receive)
         except CallerGone:
-            return Response(status_code=499)  # nginx's number for it; nobody reads it but the log
+            return Response(status_code=499)  # nginx's number for a caller that has gone; only the log reads it
         note_take(spoken.takes, spoken.doubtful, spoken.generation_seconds, spoken.audio_seconds)
         return Response(spoken.wav, media_type=MEDIA_WAV, headers=speech_headers(spoken, time.perf_counter() - started))
 
@@ -87,13 +87,16 @@ def add_routes(app: FastAPI, settings: Settings, supervisor: Supervisor) -> None
 
 
 def client_of(request: Request) -> str:
-    """Who shares the engine in turns with the others: by the id that the client gives itself, else by its address."""
+    """The client's name for taking turns (worker/scheduler.py): the id that it gives itself, else its address."""
     given = request.headers.get(HEADER_CLIENT, "")[:64]
     return given or (request.client.host if request.client else "")
 
 
 def line_from(body: CloneRequest, take: TakeSettings) -> PreparedLine:
-    """Raises NarratorError for a language that is none of the ten, TextRefused for a text that cannot be spoken."""
+    """The line that is queued; a request without a seed gets a random one.
+
+    Raises NarratorError for a language that is none of the ten, TextRefused for a text that cannot be spoken.
+    """
     try:
         language = language_name(body.language) if body.language else take.language
     except ValueError:

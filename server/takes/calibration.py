@@ -1,7 +1,7 @@
-"""The dummy said alone in the server's voice: what the cut looks for at the end of every take.
+"""The dummy said alone in the server's voice: the takes that the cut searches for at the end of every line.
 
 Made at start for the server's own language and on first use for another, then kept beside the voice clone prompt under
-a key of everything that decides how it sounds, so that it costs once. Knows no line of any script.
+a key of everything that changes how the dummy sounds. Knows no line of any script.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("server.calibration")
 
 WANTED_TAKES = 3
 MAX_CALIBRATION_TAKES = 9
-"""Spoken at most to get the wanted ones: a random take may fail."""
+"""Attempts for the wanted takes: a random take may fail."""
 FORMAT = 1
 FIRST_SEED = 1_000_003
 
@@ -44,7 +44,7 @@ class Calibration:
     _known: dict[str, DummyTakes | None] = field(default_factory=dict)
 
     def takes(self, dummy: Dummy, language: str) -> DummyTakes | None:
-        """None where the engine could not say the dummy at all; the cut then does without."""
+        """None if the engine failed to say the dummy; lines are then cut without calibration."""
         key = self.key(dummy, language)
         if key not in self._known:
             self._known[key] = self._read_or_make(key, dummy, language)
@@ -90,7 +90,7 @@ class Calibration:
 
 
 def _as_kept(samples: Samples) -> Samples:
-    """Rounded as the file rounds them: a restarted worker must cut exactly as this one does."""
+    """Rounded to 16 bits as in the file: a restarted worker must cut exactly as this one does."""
     return (_rounded(samples) / np.float32(32767)).astype(np.float32)
 
 
@@ -99,7 +99,7 @@ def _rounded(samples: Samples) -> npt.NDArray[np.int16]:
 
 
 def keep_takes(file: Path, takes: list[Samples], sample_rate: int) -> None:
-    """A folder that cannot be written costs time at the next start, nothing else."""
+    """If the folder cannot be written, the next start makes the takes again."""
     out = io.BytesIO()
     arrays = {f"take{i}": _rounded(take) for i, take in enumerate(takes)}
     np.savez_compressed(out, allow_pickle=False, sample_rate=np.int64(sample_rate), **arrays)
@@ -110,7 +110,7 @@ def keep_takes(file: Path, takes: list[Samples], sample_rate: int) -> None:
 
 
 def kept_takes(folder: Path) -> list[tuple[Path, DummyTakes]]:
-    """All takes of dummies that are kept in a folder and can be used, the newest first."""
+    """The usable takes of all dummies in a folder, the newest first."""
     files = sorted(folder.glob("*.dummy-*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
     found = []
     for file in files:
@@ -121,13 +121,13 @@ def kept_takes(folder: Path) -> list[tuple[Path, DummyTakes]]:
 
 
 KNOWN_RATES = (24_000, 22_050)
-"""Of the engines there are."""
+"""Hertz, of the two engines"""
 
 
 def read_takes(file: Path, sample_rate: int) -> list[Samples]:
-    """Empty where there are none, or the file is damaged or of another rate."""
+    """The kept takes, (samples,) float32 each; empty if the file is missing, damaged or of another rate (Hertz)."""
     try:
-        # From memory: numpy leaves a file open that it cannot make sense of.
+        # Read into memory first: numpy leaves a file open that it cannot parse.
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             if int(stored["sample_rate"]) != sample_rate:
                 return []

@@ -1,4 +1,4 @@
-"""Is this a good take, before anybody looks for the cut? Finite, audible, and of a length that the text can have."""
+"""Checks of a take before the cut: finite samples, audible, and of a length that the text can have."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from server.audio.samples import SILENT_PEAK, Audio
 from server.text.length import spoken_weight
 
 MIN_S_PER_UNIT = 0.04
-"""Fastest speech there is: 25 syllables a second, three times a fast reader's."""
+"""Per syllable of spoken_weight. No speech is faster: 25 syllables a second are three times a fast reader's pace."""
 MAX_S_PER_UNIT = 1.2
 MAX_S_FLOOR = 8.0
-"""A short text may be followed by a long pause; a babbling model goes on for minutes."""
+"""Added to the longest: a short text may be followed by a long pause. A babbling model goes on for minutes."""
 
 
 def take_fault(audio: Audio, text: str, language: str) -> str | None:
-    """A short English phrase, or None for a take that may be cut.
+    """What is wrong, as a short English phrase; None for a take that may be cut.
 
     text: all that was to be spoken, dummy sentence included.
     """

@@ -33,8 +33,8 @@ class Dummy:
 class _Candidate:
     words: str
     distinctive: str
-    """A line that holds this, compared without case, spaces and marks, gets the other dummy; so does one that holds a
-    sentence which begins as this dummy does."""
+    """A line that contains this part gets the other dummy; compared without case, spaces and marks. A line with a
+    sentence that begins as this dummy does gets the other one too."""
 
 
 # Japanese in kana only: draft speech cannot read kanji.
@@ -89,10 +89,10 @@ _WEAK_TAIL = ",;:、，；：—–-~～·・ "
 
 
 def dummy_for(language: str, text: str, override: str = "") -> Dummy:
-    """The dummy to append to this line; the language's second one where the line has something of the first.
+    """The dummy to append to this line; the language's second one if the line resembles the first.
 
-    language: a code or a name of the ten. override: the DUMMY_SUFFIX setting, used whatever the line says.
-    Raises SettingsError when the override has no word.
+    language: a code or a name of the ten. override: the DUMMY_SUFFIX setting, used for every line.
+    Raises SettingsError when the override has no word, ValueError for another language.
     """
     code = language_code(language)
     if override.strip():
@@ -105,13 +105,13 @@ def dummy_for(language: str, text: str, override: str = "") -> Dummy:
 
 
 MAX_SHARED = 0.3
-"""Of the dummy's letters, in a row from its first one on"""
+"""Share of the dummy's letters that a line may have in a row, from the first letter on"""
 MAX_SHARED_CJK = 2
-"""Characters. Beyond them letters say little: what is written in kana here may be written in kanji there."""
+"""The same in characters: letters say little about sounds here, since a line may write the dummy's kana in kanji."""
 
 
 def begins_alike(text: str, words: str) -> bool:
-    """Whether the text may hold a sentence that begins, to the ear, as the dummy does."""
+    """Whether a sentence of the text may sound like the dummy at its beginning."""
     sought = bare(words)
     if _is_cjk(sought[:1]):
         return sought[: MAX_SHARED_CJK + 1] in bare(text)
@@ -151,7 +151,7 @@ def _overridden(override: str, code: str) -> Dummy:
         )
     if "。" in pause or not _PAUSE_MARK.search(pause):
         pause = _pause(code)
-    # Bare dots would melt into the line's own full stop.
+    # Spaces keep the pause's dots apart from the line's own full stop.
     pause = pause if pause[0].isspace() else "  " + pause
     pause = pause if pause[-1].isspace() else pause + "  "
     words = _closed(words)
@@ -183,6 +183,6 @@ def _is_cjk(char: str) -> bool:
 
 
 def bare(text: str) -> str:
-    """For comparing: no case, no white space, no marks."""
+    """Comparison key: no case, no white space, no marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(char for char in folded if char.isalnum())

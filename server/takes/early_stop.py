@@ -1,9 +1,9 @@
-"""Has the dummy begun? Asked while a take is still being spoken, so that it need not be spoken to its end.
+"""Early stop: detects the dummy's beginning while a take is being spoken, so that its rest need not be spoken.
 
-The dummy is a third of what is spoken for a usual line, and half for a short one; its first 0.6 s are enough to know
-it by. A take stops only where everything speaks for it: the pause before the dummy, a match as good as the voice's own
-takes have among each other, from the first sound on, and a length that fits the text. Whatever is not sure is spoken
-to its end and cut as ever (server/cut/find.py). docs/dev/cutting.md has the figures.
+The dummy is a third of what is spoken for a usual line, and half for a short one; its first 0.6 s are enough to
+recognise it. A take stops only if all signs agree: a pause before the dummy, an alignment as good as that of the
+voice's own takes, from the first sound on, and a length that fits the text. Every other take is spoken to its end and
+cut by server/cut/find.py. docs/dev/cutting.md has the figures.
 
 Knows no engine: arrays in, a Cut or nothing out.
 """
@@ -36,116 +36,117 @@ from server.takes.dummy import Dummy, begins_alike, shared_beginning
 from server.text.length import spoken_units
 
 MIN_AGREEMENT = 0.5
-"""Of the dummy's takes among each other: takes that are unlike each other recognise nothing with certainty."""
+"""Of the dummy's takes with each other; takes that differ more recognise nothing with certainty."""
 MIN_TAKES = 2
 """Fewer cannot agree."""
-MIN_HEARD_S = 0.6
-"""And as much more as the text itself says of the dummy's beginning: where the line has a "그리고" of its own, hearing
-that of the dummy means nothing."""
+MIN_DUMMY_S = 0.6
+"""Of the dummy. Extended by the part of the dummy's opening that the line itself contains, such as "그리고"."""
 MIN_QUALITY = 0.75
-"""Of the match, as a share of the one that the takes have among each other"""
+"""Of the alignment, as a share of the quality that the takes have with each other"""
 MIN_OPENING = 0.4
-"""Of the first 300 ms likewise: another sentence may end in the dummy's sounds, but does not begin with them."""
+"""The same for the first 300 ms: another sentence may end in the dummy's sounds, but does not begin with them."""
 MIN_PAUSE_S = 0.045
 MIN_MARGIN = 0.3
-"""Of the pause before the next best place to cut (server.cut.margin_of): noise can hide the true pause."""
+"""Lead over the next best place to cut (server.cut.search.margin_of): noise can hide the true pause."""
 MAX_MISMATCH = 0.5
-"""Log of said to expected length of the sentence: from 0.6 to 1.65 times."""
+"""Log of the sentence's said to expected length: 0.6 to 1.65 times"""
 STOPPED_CONFIDENCE = 0.99
-"""Of 3,861 stopped takes that were reported, every one was cut in the right pause (docs/dev/cutting.md)."""
+"""All 3,861 stopped takes of the reports were cut in the right pause (docs/dev/cutting.md)."""
 MIN_DURATION_FACTOR, MAX_DURATION_FACTOR = 0.75, 2.0
-"""Of the dummy's pace in its takes; pauses inside it count as slowness."""
+"""Times the dummy's length in its takes; pauses inside the dummy make it longer."""
 EVERY_S = 0.32
-"""Four frames: as often as a card is looked at."""
+"""Four codec frames: the engine reads results back from a GPU as often."""
 
 
 @dataclass(frozen=True)
 class Onset:
-    """How the dummy's beginning was heard."""
+    """What speaks for the dummy having onset."""
 
-    heard_s: float
+    dummy_s: float
+    """Seconds of the dummy that were spoken"""
     quality: float
-    """1: as the takes match each other"""
+    """1: as good as the takes align with each other"""
     opening: float
-    """likewise, of the first 300 ms"""
+    """The same for the first 300 ms"""
     pause_s: float
     margin: float
     mismatch: float
 
 
-def is_certain(begun: Onset, min_heard_s: float) -> bool:
+def is_certain(onset: Onset, min_dummy_s: float) -> bool:
+    """Whether the onset passes all limits above. min_dummy_s: MIN_DUMMY_S, extended for this line."""
     return (
-        begun.heard_s >= min_heard_s
-        and begun.quality >= MIN_QUALITY
-        and begun.opening >= MIN_OPENING
-        and begun.pause_s >= MIN_PAUSE_S
-        and begun.margin >= MIN_MARGIN
-        and abs(begun.mismatch) <= MAX_MISMATCH
+        onset.dummy_s >= min_dummy_s
+        and onset.quality >= MIN_QUALITY
+        and onset.opening >= MIN_OPENING
+        and onset.pause_s >= MIN_PAUSE_S
+        and onset.margin >= MIN_MARGIN
+        and abs(onset.mismatch) <= MAX_MISMATCH
     )
 
 
 @dataclass
 class DummyDetector:
-    """The Listen of one take of `text` and `dummy`: stops it once the dummy has surely begun."""
+    """StopCondition of one take of `text` and `dummy`: stops it once the dummy has certainly onset."""
 
     text: str
     dummy: Dummy
     takes: DummyTakes
     every_s: float = EVERY_S
     cut: Cut | None = None
-    """Where the sentence ends in what was heard when it was enough."""
-    heard_samples: int = 0
+    """The cut of the stopped take; None while the take goes on."""
+    judged_samples: int = 0
     _mel: Floats | None = field(default=None, repr=False)
 
     @property
     def first_s(self) -> float:
-        """Before, the sentence would be shorter than MAX_MISMATCH lets it be."""
+        """Seconds of audio before which `is_met` is always False: the sentence would be too short (MAX_MISMATCH)."""
         shortest = self._text_s * float(np.exp(-MAX_MISMATCH))
-        return shortest + MIN_PAUSE_S + self._min_heard_s
+        return shortest + MIN_PAUSE_S + self._min_dummy_s
 
     def is_met(self, spoken: Audio) -> bool:
-        """spoken: all of the take so far, (samples,) float32."""
+        """Whether the take may stop here. spoken: all of the take so far, (samples,) float32."""
         samples = checked(spoken.samples, self.takes.sample_rate)
-        if len(samples) <= self.heard_samples:  # it has begun anew
+        if len(samples) <= self.judged_samples:  # the engine has restarted the take
             self._mel = None
         elif self.cut is not None:
-            return True  # asked while the answer before was on its way: that one holds
-        self.heard_samples = len(samples)
-        sound = extract_features(samples, spoken.sample_rate, self._mel)
-        self._mel = sound.mel[: certain_frames(len(samples), spoken.sample_rate)]
-        self.cut = self._find(samples, sound)
+            return True  # asked again before the first yes arrived: the first cut holds
+        self.judged_samples = len(samples)
+        features = extract_features(samples, spoken.sample_rate, self._mel)
+        self._mel = features.mel[: certain_frames(len(samples), spoken.sample_rate)]
+        self.cut = self._find(samples, features)
         return self.cut is not None
 
     def cut_of(self, spoken: Audio) -> Cut | None:
-        """The cut of a take that was stopped by this listener; None for one that went on."""
-        return self.cut if len(spoken.samples) == self.heard_samples else None
+        """The cut of a take that this detector stopped; None for a take that went on."""
+        return self.cut if len(spoken.samples) == self.judged_samples else None
 
-    def _find(self, samples: Samples, sound: Features) -> Cut | None:
-        span = speech_span(sound)
+    def _find(self, samples: Samples, features: Features) -> Cut | None:
+        span = speech_span(features)
         if span is None:
             return None
         first, last = span
-        timing = expected_timing(sound, first, self.text, self.dummy.text, self.takes)
-        if not self._may_have_begun(sound, timing, last):
+        timing = expected_timing(features, first, self.text, self.dummy.text, self.takes)
+        if not self._may_have_begun(features, timing, last):
             return None
-        search = search_dummy(sound, self.takes.takes, timing, last, unfinished=True)
-        if search is None or not is_certain(onset_of(search, timing, self.takes), self._min_heard_s):
+        search = search_dummy(features, self.takes.takes, timing, last, unfinished=True)
+        if search is None or not is_certain(onset_of(search, timing, self.takes), self._min_dummy_s):
             return None
-        pause = nearest_pause(sound, search, search.candidates[0])
-        if before_breath(samples, sound, first, pause) != pause:
+        pause = nearest_pause(features, search, search.candidates[0])
+        if before_breath(samples, features, first, pause) != pause:
             return None  # a breath, or a syllable that noise makes sound like one
-        sample = min(len(samples), cut_frame(sound.level_db, *pause) * sound.hop)
-        evidence = evidence_of(sound, search, (pause[0] * sound.hop, pause[1] * sound.hop), {})
+        sample = min(len(samples), cut_frame(features.level_db, *pause) * features.hop)
+        evidence = evidence_of(features, search, (pause[0] * features.hop, pause[1] * features.hop), {})
         return Cut(sample, STOPPED_CONFIDENCE, "begun", "calibrated", True, evidence)
 
-    def _may_have_begun(self, sound: Features, timing: Timing, last: int) -> bool:
-        """Whether any pause could be the one before the dummy: the search costs three times as much as all else."""
-        min_s, max_s = MIN_DURATION_FACTOR * self._min_heard_s, MAX_DURATION_FACTOR * self._dummy_s
+    def _may_have_begun(self, features: Features, timing: Timing, last: int) -> bool:
+        """Whether any pause could be the one before the dummy. The search costs three times as much as all the rest."""
+        min_s, max_s = MIN_DURATION_FACTOR * self._min_dummy_s, MAX_DURATION_FACTOR * self._dummy_s
         return any(
             (end - start) * HOP_S >= MIN_PAUSE_S
             and min_s <= (last - end) * HOP_S <= max_s
             and abs(timing.text_mismatch(start)) <= MAX_MISMATCH
-            for start, end in inner_pauses(sound)
+            for start, end in inner_pauses(features)
         )
 
     @cached_property
@@ -157,28 +158,29 @@ class DummyDetector:
         return self._dummy_s * spoken_units(self.text) / spoken_units(self.dummy.text)
 
     @cached_property
-    def _min_heard_s(self) -> float:
-        return MIN_HEARD_S + shared_beginning(self.text, self.dummy.words) * self._dummy_s
+    def _min_dummy_s(self) -> float:
+        return MIN_DUMMY_S + shared_beginning(self.text, self.dummy.words) * self._dummy_s
 
 
 def detector_for(text: str, dummy: Dummy, takes: DummyTakes | None) -> DummyDetector | None:
-    """None where the dummy's beginning could not be told with certainty."""
+    """A detector for one take; None if the dummy's beginning could not be recognised with certainty."""
     if takes is None or len(takes.takes) < MIN_TAKES or takes.agreement < MIN_AGREEMENT:
         return None
-    # A figure is said in ways that letters do not show.
+    # Letters do not show how a number is said.
     if begins_alike(text, dummy.words) or any(char.isdigit() for char in dummy.words):
         return None
     return DummyDetector(text, dummy, takes)
 
 
 def onset_of(search: Search, timing: Timing, takes: DummyTakes) -> Onset:
+    """Of the best candidate."""
     best = search.candidates[0]
-    path = path_of(search.match, best.row)
-    heard = search.match.take_rows[int(search.match.take[best.row])] - path.unsaid
+    path = path_of(search.alignment, best.row)
+    dummy_rows = search.alignment.take_rows[int(search.alignment.take[best.row])] - path.unsaid
     own = SAME_VOICE_QUALITY * takes.agreement
     return Onset(
-        heard_s=heard * 2 * HOP_S,
-        quality=-best.cost / max(1, heard) / own,
+        dummy_s=dummy_rows * 2 * HOP_S,
+        quality=-best.cost / max(1, dummy_rows) / own,
         opening=-path.opening_cost / own,
         pause_s=best.pause_s,
         margin=margin_of(search),

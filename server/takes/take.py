@@ -1,7 +1,7 @@
-"""One line of a script to finished audio: add the dummy, speak, cut, end with silence. Knows no HTTP and no process.
+"""One prepared line to finished audio: add the dummy, speak, cut, end with silence. Knows no HTTP and no process.
 
-The dummy sentence is what keeps the ending whole: models stop a little early, and then it is the dummy's ending that
-suffers (the method is the user's own; see docs/dev/cutting.md).
+The dummy sentence keeps the line's ending whole: models stop a little early, and then the dummy's ending suffers, not
+the line's (the method is the user's own; see docs/dev/cutting.md).
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from server.errors import NarratorError, TakeFailed
 from server.takes.calibration import Calibration
 from server.takes.checks import take_fault
 from server.takes.dummy import Dummy, join
-from server.takes.early_stop import STOPPED_CONFIDENCE as STOPPED_CONFIDENCE
-from server.takes.early_stop import detector_for
+from server.takes.early_stop import STOPPED_CONFIDENCE, detector_for
 from server.takes.line import PreparedLine
 from server.text.seed import seed_from
 
@@ -31,7 +30,7 @@ CUT_VERSION = 2
 """Part of the fingerprint: raised when a change of the cut, or of what follows it, changes how a line sounds."""
 
 CONFIDENCE_LIMIT = 0.9
-"""Below it a take is spoken again; refuses 87 % of the wrong cuts for 2 % retakes, docs/dev/cutting.md."""
+"""Below it a take is spoken again: refuses 87 % of the wrong cuts for 2 % retakes, docs/dev/cutting.md."""
 
 UNCALIBRATED_LIMIT = 0.6
 """Without calibration a cut's confidence is 0.7 at most: a higher limit would have every line spoken again."""
@@ -40,16 +39,17 @@ UNCALIBRATED_LIMIT = 0.6
 @dataclass(frozen=True)
 class TakeSettings:
     language: str = "Korean"
-    """The server's own: its dummy is calibrated at start."""
+    """Of requests that name none; its dummy is calibrated at start."""
     dummy_suffix: str = ""
     """Replaces the language's own dummy sentence."""
     max_takes: int = 3
-    """How often a sentence is spoken at most."""
+    """Takes of one line at most"""
     cut: str = "calibrated"
     """`calibrated`, or `reference` for the first server's algorithm"""
     confidence: float = CONFIDENCE_LIMIT
+    """Limit below which a take is spoken again, 0 to 1"""
     head_ms: float = 40.0
-    """Kept before the first sound."""
+    """Milliseconds of the take that are kept before its first sound"""
     early_stop: bool = True
     """A take is stopped once its dummy has surely begun, where the engine can be stopped."""
 
@@ -68,7 +68,7 @@ class Take:
 
 
 def retake_seed(seed: int, attempt: int) -> int:
-    """The seed of the attempt-th take (0 is the request's own): far apart, and the same every time."""
+    """The seed of the attempt-th take; 0 is the first and has the line's own. Far apart, and the same every time."""
     if attempt == 0:
         return seed
     return seed_from(f"{seed}/{attempt}")
@@ -91,9 +91,10 @@ def rank(cut: Cut) -> tuple[bool, float]:
 
 
 class LineTakes:
-    """The takes of one line, from its text to the one that is delivered. Speaks nothing itself.
+    """The takes of one line, from the first one to the one that is delivered. Speaks nothing itself.
 
-    `request` is what to speak next; `add` takes what came of it and says when it is enough.
+    `request` is the take to ask the engine for; `add` judges its audio and returns the take to deliver, or None for one
+    more.
     """
 
     def __init__(self, line: PreparedLine, settings: TakeSettings, calibration: Calibration | None = None) -> None:

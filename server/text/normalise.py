@@ -1,4 +1,4 @@
-"""A request's text made fit to be spoken, and how long it will take to say. Knows no engine and no dummy sentence.
+"""A request's text made fit to be spoken. Knows no engine and no dummy sentence.
 
 Numbers, abbreviations and web addresses are left as written: reading them out is the engine's part.
 """
@@ -103,7 +103,7 @@ def _one_cluster(match: re.Match[str]) -> str:
 
 
 def _bounded_marks(text: str, east_asian: bool) -> str:
-    """No run of marks is longer than its meaning: Qwen3-TTS speaks nonsense over padding such as a row of `。`."""
+    """Runs of marks shortened to what they mean: Qwen3-TTS speaks nonsense over padding such as a row of `。`."""
     text = _LEADING_STOPS.sub("", text)
     text = _FINAL_CLUSTER.sub(_one_cluster, text)
     if not east_asian:
@@ -125,7 +125,7 @@ def _shortened(text: str) -> str:
 
 
 def _visible_or_emoji(text: str) -> str:
-    """What an error may quote: emoji stay, since they are what it is about."""
+    """What an error may quote. Emoji stay, since the error is about them."""
     shown = _INVISIBLE.sub("", text[: 4 * SHOWN_CHARS])
     return " ".join("".join(char for char in shown if char.isprintable() or char.isspace()).split())
 

@@ -12,7 +12,7 @@ from server.text.languages import language_code
 from server.text.length import spoken_weight
 
 NARRATION_PACE = 0.8
-"""Of the pace of fluent reading: narrators speak slower; with pauses it gives 150 to 160 English words a minute."""
+"""Share of the pace of fluent reading. Narrators speak slower: with pauses, 150 to 160 English words a minute."""
 
 # Syllables (Japanese: morae) a second in fluent reading. de, en, es, fr, it, ja, zh: Pellegrino, Coupe and Marsico,
 # "A cross-language perspective on speech information rate", Language 87 (2011), table 1. The other three are not in

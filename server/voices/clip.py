@@ -52,7 +52,7 @@ def _read_mono(path: str) -> Audio:
             t("The voice recording {file} does not exist. Set REF_AUDIO to the full path of the recording.", file=path)
         )
     try:
-        # Asked before reading, so that a whole audiobook is refused without being loaded.
+        # The header first: a whole audiobook is refused without being loaded.
         info = soundfile.info(str(file))
         _refuse_length(path, info.frames / info.samplerate)
         channels, sample_rate = soundfile.read(str(file), dtype="float32", always_2d=True)  # (samples, channels)

@@ -1,7 +1,7 @@
 """The reference clip, and the voice clone prompt made from it: made once, kept on disk, keyed by content.
 
-Knows no torch and no model: whoever has the model hands in `make`. A kept prompt is arrays with their provenance in a
-safetensors file (never a pickle), and is believed only after its key, its checksum and its shapes have been checked.
+Knows no torch and no model: the caller, who has the model, hands in `make`. A kept prompt is arrays with metadata in a
+safetensors file (never a pickle), and is used only after its key, its checksum and its shapes have been checked.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from server.voices.clip import MAX_CLIP_S, SAMPLE_RATE, TAIL_SECONDS
 from server.whole_files import write_whole
 
 FORMAT = "voice-prompt 1"
-"""Goes up when the preparation of the clip or the layout of the file changes: kept prompts are then made anew."""
+"""Goes up when the preparation of the clip or the layout of the file changes; kept prompts are then made again."""
 
 SAMPLES_PER_FRAME = 1920
+"""Of the codec: 12.5 frames a second at 24 kHz"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class PromptShape:
 @dataclass(frozen=True)
 class VoicePrompt:
     codes: npt.NDArray[np.int64]
-    """(frames, code groups): the clip as the codec wrote it"""
+    """(frames, code groups): the clip as codec tokens"""
     speaker: npt.NDArray[np.float32]
     """(speaker size,): the voice as one vector"""
     ref_text: str
@@ -47,8 +48,8 @@ class VoicePrompt:
 def prompt_key(clip_bytes: bytes, ref_text: str, model_identity: str, package_version: str) -> str:
     """SHA-256 of all that a prompt depends on; its first 16 digits are the voice's fingerprint.
 
-    The file's bytes, not its samples: decoders of MP3 differ in the last bit from one processor to another, and a
-    voice must not change its fingerprint by that.
+    The file's bytes, not its samples: MP3 decoders differ in the last bit from one processor to another, and that
+    must not change a voice's fingerprint.
     """
     digest = hashlib.sha256()
     for part in (FORMAT.encode(), clip_bytes, ref_text.encode(), model_identity.encode(), package_version.encode()):
@@ -57,6 +58,7 @@ def prompt_key(clip_bytes: bytes, ref_text: str, model_identity: str, package_ve
 
 
 def fingerprint(key: str) -> str:
+    """The voice's public name: 16 hex digits of the key."""
     return key[:16]
 
 
@@ -74,7 +76,8 @@ def keep_or_make(
 ) -> VoicePrompt:
     """The kept prompt of this key, or a new one, kept for the next start.
 
-    folder: where prompts are kept; None keeps nothing.
+    folder: where prompts are kept; None keeps nothing. make: called only if no usable prompt is kept.
+    Raises EngineUnusable when the new prompt does not fit the model.
     """
     file = prompt_file(folder, key) if folder is not None else None
     if file is not None and file.exists():
@@ -101,7 +104,7 @@ def read_prompt(file: Path, key: str, shape: PromptShape) -> VoicePrompt:
     from safetensors import SafetensorError, safe_open
 
     try:
-        # From here on the file's own words: any of its names may be missing, any type may be another.
+        # Untrusted content from here on: any name may be missing, any type may differ.
         with safe_open(file, framework="numpy") as stored:
             metadata: dict[str, str] = stored.metadata() or {}
             names = set(stored.keys())

@@ -1,7 +1,7 @@
-"""The other side of the pipe: open the engine, speak line after line. May be killed at any moment; keeps nothing.
+"""The worker's process: opens the engine, then speaks line after line. May be killed at any moment; keeps nothing.
 
-Run by the supervisor as `python -m server.worker`. Ends as soon as its standard input does, so that no worker outlives
-its parent and holds the GPU, however the parent ended.
+The supervisor runs it as `python -m server.worker`. It ends as soon as its standard input does: however the parent
+ended, no worker outlives it and holds the GPU.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ def main() -> None:
         write_frame(replies, {"is": "unusable", "sentence": with_entry(error)})
         end_process(ExitCode.UNUSABLE)
     keep_in = engine_settings.prompt_dir
-    # Draft takes cost nothing to make again.
+    # Draft speech keeps no takes on disk: making them again takes no time.
     calibration = Calibration(engine, Path(keep_in) if keep_in and not engine.facts.draft else None, tell_step)
     if take_settings.cut != "reference":
         calibration.takes(dummy_for(take_settings.language, "", take_settings.dummy_suffix), take_settings.language)
-    # From here on a step would be taken for an answer; another language's dummy is said in silence.
+    # After `ready` the parent takes each frame for an answer, so calibration of another language is not announced.
     calibration.announce = lambda step: None
-    sound = sound_fingerprint(engine.facts, take_settings)
-    write_frame(replies, {"is": "ready", "facts": dataclasses.asdict(engine.facts) | {"sound": sound}})
+    facts = dataclasses.replace(engine.facts, sound=sound_fingerprint(engine.facts, take_settings))
+    write_frame(replies, {"is": "ready", "facts": dataclasses.asdict(facts)})
     LineSessions(
         engine, take_settings, calibration, inbox, cancelled, lambda head, body: write_frame(replies, head, body)
     ).work()
 
 
 def _take_over_stdio() -> tuple[IO[bytes], IO[bytes]]:
-    """The pipe's two ends; what libraries print goes to standard error instead."""
+    """Requests and replies: standard input and output. What libraries print goes to standard error from here on."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -75,13 +75,14 @@ def _take_over_stdio() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def log_to_stderr() -> None:
-    """What our modules log, to the parent's log; the libraries' own INFO lines would drown it."""
+    """This project's log lines go to the parent's log. The libraries' do not: their INFO lines would drown ours."""
     ours = logging.getLogger("server")
     ours.addHandler(logging.StreamHandler(sys.stderr))
     ours.setLevel(logging.INFO)
 
 
 def _read_requests(requests: IO[bytes], inbox: queue.Queue[dict[str, Any]], cancelled: set[int]) -> None:
+    """A thread of its own, so that a cancelled line is known while the engine speaks."""
     while True:
         try:
             header, _ = read_frame(requests)

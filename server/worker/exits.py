@@ -1,8 +1,8 @@
-"""No worker outlives its parent, however the parent ends, also when the worker is stuck and hears nothing.
+"""No worker outlives its parent, however the parent ends, even a worker that hangs.
 
-A worker that runs ends when its standard input does (__main__.py). For one that hangs in the driver the system has to
-do it: on Linux the parent-death signal, on Windows a Job Object that kills what is in it when its last handle closes.
-macOS has neither. The Windows half has not been run.
+A worker that runs ends when its standard input does (__main__.py). A worker that hangs in the driver is ended by the
+system: on Linux by the parent-death signal, on Windows by a Job Object, which kills its processes when its last handle
+closes. macOS has neither. The Windows half has not been run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def die_with_parent(parent: int) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before the signal was asked for
+    if os.getppid() != parent:  # the parent ended before the signal was asked for
         os._exit(ExitCode.OK)
 
 
@@ -66,9 +66,10 @@ class ExtendedLimits(ctypes.Structure):
 
 
 def kill_with_us(process: subprocess.Popen[bytes]) -> Any:
-    """Windows: puts the worker into a job that ends with this process. The result must be kept as long as the worker.
+    """Windows: puts the worker into a Job Object that ends with this process; None elsewhere.
 
-    A system that refuses (a job that allows no nesting) leaves the pipe as the only way; that is logged.
+    Keep the returned handle as long as the worker. Where the system refuses (a job that allows no nesting), only the
+    closed pipe ends the worker; that is logged.
     """
     if sys.platform != "win32":
         return None
@@ -93,6 +94,6 @@ def kill_with_us(process: subprocess.Popen[bytes]) -> Any:
 
 
 def end_process(code: ExitCode) -> NoReturn:
-    """Not sys.exit: tearing down CUDA can hang, and there is nothing to save."""
+    """Not by sys.exit: tearing down CUDA can hang, and there is nothing to save."""
     sys.stderr.flush()
     os._exit(code)

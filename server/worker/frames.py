@@ -1,7 +1,7 @@
 """Frames between the server's parent and its worker: a JSON header and raw bytes. Knows nothing of speech.
 
-Not multiprocessing's queues: their locks stay locked when a process is killed while it holds one, and killing is what
-a worker is for. Nothing is pickled.
+Not multiprocessing's queues: a lock stays locked when the process that holds it is killed, and a worker is a process
+that may be killed. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_BYTES = 1 << 30
 
 
 class PipeClosed(Exception):
-    """The other side has gone, between two frames or in the middle of one."""
+    """The process at the other end has ended, between two frames or in the middle of one."""
 
 
 def write_frame(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") -> None:
@@ -25,7 +25,7 @@ def write_frame(stream: IO[bytes], header: dict[str, Any], body: bytes = b"") ->
 
 
 def write_headers(stream: IO[bytes], headers: Iterable[dict[str, Any]]) -> None:
-    """Frames without bodies, all in one write: who waits for the first of them finds the others there too.
+    """Frames without bodies, all in one write: a reader that waits for the first frame finds the others there too.
 
     Raises PipeClosed.
     """

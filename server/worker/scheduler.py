@@ -1,7 +1,7 @@
 """The queue: who waits, what the engine gets next, and when. Pure decisions on plain data; knows no HTTP and no clock.
 
 Rules, in this order:
-1. A line that has seen a worker die is spoken alone, so that the one that kills workers is found.
+1. A line with which the engine died is spoken alone, so that the line that kills workers is found.
 2. A line that was passed over too often comes first: nobody starves.
 3. Clients take turns, each with its oldest line.
 4. The places left go to lines of similar length, since a batch lasts as long as its longest row.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from server.worker.timing import Timing
 
 MAX_PASSED_OVER = 4
-"""Batches that may leave before a waiting line because others fit better."""
+"""Batches of better-fitting lines that may leave before a waiting line does."""
 
 SIMILAR = 2.0
 """Lines within this factor of length go into one batch without much waste."""
@@ -29,18 +29,18 @@ class Waiting:
     """Order of arrival"""
     client: str
     weight: float
-    """How long it is, in syllable-like units"""
+    """Time to say text and dummy, in the units of server/text/length.py"""
     suspect: bool = False
-    """A worker died with it."""
+    """The engine has died with this line."""
     passed_over: int = 0
     arrived: float = 0.0
-    """Seconds, by the clock of hold_s's now"""
+    """Seconds, by the same clock as `now` of hold_s"""
 
 
 def next_lines(waiting: Sequence[Waiting], free: int, active: int, last_client: str) -> list[Waiting]:
-    """What to hand to the engine now, at most `free` lines; it is speaking `active` others.
+    """The lines to hand to the engine now, at most `free`; the engine is speaking `active` others.
 
-    waiting: in any order; their passed_over is not changed here (see `pass_over`).
+    waiting: in any order. passed_over is not changed here, see `pass_over`.
     """
     if not waiting or free <= 0:
         return []
@@ -74,13 +74,13 @@ def _next_turn(oldest: Sequence[Waiting], last_client: str) -> Waiting:
 
 
 def _fitting_turn(rest: Sequence[Waiting], last_client: str, anchor: float) -> Waiting | None:
-    """Another client's fitting line before one of the same client; with few lines waiting everything fits."""
+    """A line that fits the anchor's length, another client's before one of the same client; None: none fits."""
     fitting = [line for line in rest if anchor / SIMILAR <= line.weight <= anchor * SIMILAR]
     return _next_turn(fitting, last_client) if fitting else None
 
 
 def pass_over(waiting: Sequence[Waiting], chosen: Sequence[Waiting]) -> None:
-    """Notes who was left waiting although a later line went."""
+    """Counts one pass for each line that was left waiting although a later line was chosen."""
     if not chosen:
         return
     latest = max(line.number for line in chosen)
@@ -90,12 +90,12 @@ def pass_over(waiting: Sequence[Waiting], chosen: Sequence[Waiting]) -> None:
 
 
 def hold_s(waiting: Sequence[Waiting], free: int, now: float, timing: Timing, draining: bool = False) -> float:
-    """Seconds to wait for lines that are on their way before handing over; 0: hand over now.
+    """Seconds to wait for further lines of a burst before handing over; 0: hand over now.
 
-    Twelve requests sent together arrive one by one: begun at once, the first is spoken alone and each of the others
-    joins it with a prefill of its own.
+    Twelve requests sent together arrive one by one: handed over at once, the first would be spoken alone and each of
+    the others would join it with a prefill of its own.
     """
-    # An engine of one row never waits: one line fills its free place.
+    # With one row there is never a wait: one line fills the engine.
     if not waiting or len(waiting) >= free or draining or any(line.suspect for line in waiting):
         return 0.0
     settled = max(line.arrived for line in waiting) + timing.settle_s

@@ -1,7 +1,8 @@
-"""The worker process: start, feed, watch, replace when it dies, put to sleep, stop. Never imports torch; knows no HTTP.
+"""The worker's life: start, feed, watch, replace after a death, put to sleep, stop. Never imports torch; knows no HTTP.
 
-Every line waits here and only as many as the engine speaks at once are with the worker, so that its death costs the
-others nothing. Who goes next is decided in scheduler.py.
+All lines wait here, and the worker holds only as many as its engine speaks at once: the worker's death costs the
+waiting lines nothing. Carries out what is decided in scheduler.py (which lines are next) and in deaths.py (what becomes
+of a dead worker's lines).
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from server.worker.timing import Timing
 log = logging.getLogger("server.supervisor")
 
 RETRY_AFTER_S = 5
+"""Told to callers of lines that were refused for another reason than a full queue."""
 
 
 class Phase(StrEnum):
     LOADING = "loading"
     READY = "ready"
     ASLEEP = "asleep"
-    """The worker has ended after idle minutes; the next line wakes a new one."""
+    """The worker was ended after idle minutes; the next line starts a new one."""
     DRAINING = "draining"
     UNUSABLE = "unusable"
     STOPPED = "stopped"
@@ -54,7 +56,7 @@ class Job:
     waiting: Waiting
     record: LineRecord
     deadline: float
-    """Monotonic; not begun later than this."""
+    """Monotonic; a line that is not begun by then is refused."""
     started: float = 0.0
     """Monotonic; when the line was handed to the worker, 0 before."""
 
@@ -64,13 +66,13 @@ class Supervisor:
     engine: EngineSettings
     take: TakeSettings
     reader: str = "en"
-    """Language of what the worker says to people."""
+    """Language of the worker's sentences for people: `en` or `ko`"""
     queue_limit: int = 64
     """Lines that may wait."""
     queue_limit_s: float = 7200.0
     """Expected seconds of work that may wait."""
     idle_minutes: float = 0.0
-    """Without a line for so long, the worker ends and gives its memory back; 0: never."""
+    """The worker ends after so many minutes without a line, which frees its memory; 0: never."""
     command: Sequence[str] = WORKER_COMMAND
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's own for the worker."""
@@ -78,7 +80,7 @@ class Supervisor:
     on_step: Callable[[str], None] = lambda step: None
     on_ready: Callable[[EngineFacts], None] = lambda facts: None
     on_unusable: Callable[[str], None] = lambda sentence: None
-    """Told once when no worker can work here: the parent is to stop."""
+    """Called once, when no worker can work here: the server is to stop."""
 
     phase: Phase = Phase.STOPPED
     step: str = ""
@@ -86,20 +88,20 @@ class Supervisor:
     restarts: int = 0
     load_seconds: float = 0.0
     broken: bool = False
-    """The breaker has opened: workers died again and again without speaking a line."""
+    """The breaker has opened: workers died again and again and answered no line."""
 
     def __post_init__(self) -> None:
         self.counts: Counter[str] = Counter()
         """Lines spoken, failed and doubtful; retakes; dummies that were not simply found; deaths; poison; hung."""
         self.gpu: dict[str, dict[str, float]] = {}
-        """What the worker held of each card at its last line."""
+        """Memory that the worker held on each card when it answered last"""
         self.speed = Speed(self.timing)
         self.batch_sizes: Counter[int] = Counter()
         """How many lines were with the worker when one more was handed over."""
         self.seconds_spoken = 0.0
-        """Of speech that the engine made: every take, dummy sentences included."""
+        """Speech that the engine made: every take, dummy sentences included"""
         self.seconds_delivered = 0.0
-        """Of audio that callers got."""
+        """Audio that callers got"""
         self.jobs: dict[int, Job] = {}
         """Every line that is not answered yet, by number."""
         self.worker: WorkerProcess | None = None
@@ -148,13 +150,13 @@ class Supervisor:
         self._life.add_done_callback(self._life_ended)
 
     def _life_ended(self, life: asyncio.Task[None]) -> None:
-        """A fault of ours must not leave a server that is alive and never speaks."""
+        """A fault of the supervisor must not leave a server that is alive and never speaks."""
         if not life.cancelled() and (error := life.exception()) is not None:
             log.error("the supervisor failed", exc_info=error)
             self._give_up(f"{type(error).__name__}: {error}")
 
     def drain(self) -> None:
-        """What runs is finished and delivered; what waits, and what comes now, is answered with 503."""
+        """Running lines are finished and delivered; waiting lines and new ones are answered with 503."""
         if self.phase in (Phase.STOPPED, Phase.UNUSABLE):
             return
         self.phase = Phase.DRAINING
@@ -162,7 +164,7 @@ class Supervisor:
             self._fail(job, Unavailable(ErrorCode.SHUTTING_DOWN, RETRY_AFTER_S))
 
     async def stop(self) -> None:
-        """Answers what is left with 503 and ends the worker, kindly at first."""
+        """Answers all lines with 503 and ends the worker: by asking, then by killing."""
         self.phase = Phase.STOPPED
         if self._life:
             self._life.cancel()
@@ -174,9 +176,10 @@ class Supervisor:
             await self.worker.end(self.timing.stop_patience_s)
 
     async def speak(self, line: PreparedLine, client: str = "") -> SpokenLine:
-        """Cancelling this takes the line out of the queue, or stops the engine's work on it.
+        """Returns once the line is spoken. Cancelling the call takes the line out of the queue or out of the engine.
 
-        Raises TextRefused and the like as NarratorError, Unavailable when the server cannot take it now.
+        client: takes turns with the others (scheduler.py). Raises Unavailable when the line cannot be taken or begun
+        now, and NarratorError when it was refused or failed.
         """
         job = self._admit(line, client)
         try:
@@ -190,7 +193,7 @@ class Supervisor:
         if self.phase is Phase.LOADING and self.facts is None:
             raise Unavailable(ErrorCode.ENGINE_LOADING, RETRY_AFTER_S)
         waiting_s, depth = self.waiting_s, self.queue_depth
-        # Lines that are held for a moment have their places in the engine and take none of the queue.
+        # Lines that are held for a moment have their places in the engine: they do not count for the queue's limit.
         room = self.queue_limit + (self.free if self.phase is Phase.READY else 0)
         if depth >= room or (depth and waiting_s + self.speed.expected_s(line.weight) > self.queue_limit_s):
             self.counts["queue_full"] += 1
@@ -203,7 +206,7 @@ class Supervisor:
             asyncio.get_running_loop().create_future(),
             Waiting(self._numbers, client, line.weight, arrived=now),
             LineRecord(self._numbers, line.text),
-            # A line may wait for all that is before it, several times over if a worker has to be replaced.
+            # Three times the expected wait: a worker that is replaced speaks its lines again.
             deadline=now + 3 * waiting_s + self.speed.budget_s(line.weight),
         )
         self.jobs[self._numbers] = job
@@ -211,11 +214,11 @@ class Supervisor:
         return job
 
     def _forget(self, job: Job) -> None:
-        """Its request has been answered, or has gone away."""
+        """The line has its answer, or its caller has gone."""
         number = job.waiting.number
         self.jobs.pop(number, None)
         if number in self._running and self.worker:
-            # The engine drops its row when it next asks for cancelled ones; an answer that comes before is thrown away.
+            # The engine drops the line when it next asks for cancelled ones; an earlier answer is thrown away.
             self.worker.send({"do": "cancel", "id": number})
 
     async def _keep_alive(self) -> None:
@@ -361,7 +364,7 @@ class Supervisor:
         worker.send({"do": "speak", "id": number, **dataclasses.asdict(job.line)})
 
     def _alone(self) -> bool:
-        """A line under suspicion is with the worker: nothing joins it."""
+        """Whether a suspect is with the worker: no other line joins it."""
         return any(job.waiting.suspect for job in self._running.values())
 
     def _take_answer(self, worker: WorkerProcess, header: dict[str, Any], body: bytes) -> bool:
@@ -405,7 +408,7 @@ class Supervisor:
     def _kill_if_hung(self, worker: WorkerProcess) -> None:
         now = time.monotonic()
         late = [job for job in self._running.values() if now - job.started > self.speed.budget_s(job.waiting.weight)]
-        if not late or worker.over_budget:  # killed already: its end is on the way
+        if not late or worker.over_budget:  # the worker is killed already and its end is on the way
             return
         log.error("%d lines are over their budget; the worker is replaced", len(late))
         self.counts["hung"] += len(late)

@@ -1,4 +1,4 @@
-"""The benchmark of the early stop measures what it says: real loop, real codec, recorded speech for the listener."""
+"""The benchmark of the early stop measures what it says: real loop, real codec, recorded speech for the detector."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def recordings() -> list[bench_stop.Recording]:
 
 def test_a_recording_is_heard_as_an_engine_would_have_it_heard(recordings: list[bench_stop.Recording]) -> None:
     for recording in recordings:
-        heard = bench_stop.hear(recording)
-        assert heard.stopped_s is not None and heard.questions >= 1
-        assert heard.early_s <= 0.01 and heard.late_s <= 0.01
-        assert recording.gap_s[1] + 0.5 < heard.stopped_s < recording.seconds
+        outcome = bench_stop.detect(recording)
+        assert outcome.stopped_s is not None and outcome.questions >= 1
+        assert outcome.early_s <= 0.01 and outcome.late_s <= 0.01
+        assert recording.gap_s[1] + 0.5 < outcome.stopped_s < recording.seconds
 
 
 def test_the_report_counts_what_is_wrong(
     recordings: list[bench_stop.Recording], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = bench_stop.hear(recordings[0])
-    early = bench_stop.Heard(recordings[1], 3.0, recordings[1].gap_s[0] - 0.3, 4, 0.01)
-    late = bench_stop.Heard(recordings[2], 3.0, recordings[2].gap_s[1] + 0.3, 4, 0.01)
-    spoken_on = bench_stop.Heard(recordings[3], None, 0.0, 4, 0.01)
+    right = bench_stop.detect(recordings[0])
+    early = bench_stop.Outcome(recordings[1], 3.0, recordings[1].gap_s[0] - 0.3, 4, 0.01)
+    late = bench_stop.Outcome(recordings[2], 3.0, recordings[2].gap_s[1] + 0.3, 4, 0.01)
+    spoken_on = bench_stop.Outcome(recordings[3], None, 0.0, 4, 0.01)
     bench_stop.report("some", [right, early, late, spoken_on], bad=5)
     said = capsys.readouterr().out
     assert "4 takes, 3 stopped (75 %), exact 1" in said and "clipped 1, leaked 1" in said
@@ -66,5 +66,5 @@ def test_the_burst_of_the_dummys_first_consonant_is_not_left_with_the_sentence()
     calibration = bench_stop.Calibration(draft, None)
     for number in (3, 5, 15, 19):
         recording = draft.record("雨停了。现在我们去河边走一走。", "Chinese", 7 + 7919 * number, calibration)
-        heard = bench_stop.hear(recording)
-        assert heard.stopped_s is not None and heard.late_s <= 0.01 and heard.early_s <= 0.01
+        outcome = bench_stop.detect(recording)
+        assert outcome.stopped_s is not None and outcome.late_s <= 0.01 and outcome.early_s <= 0.01

@@ -242,7 +242,9 @@ KINDS = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     count=st.one_of(st.integers(0, 3000), st.integers(0, 5 * RATE)),

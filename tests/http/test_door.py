@@ -152,7 +152,12 @@ def test_no_header_whatever_its_bytes_is_a_fault_of_the_server(
     assert server.get("/livez").status_code == 200
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.sampled_from([b"Host", b"Authorization", b"Content-Type", b"Content-Encoding", b"X-Client-Id", b"Cookie", b"A"]),
     st.binary(max_size=200),

@@ -22,7 +22,7 @@ from server.takes.early_stop import (
     EVERY_S,
     MAX_MISMATCH,
     MIN_AGREEMENT,
-    MIN_HEARD_S,
+    MIN_DUMMY_S,
     MIN_MARGIN,
     MIN_OPENING,
     MIN_PAUSE_S,
@@ -69,14 +69,14 @@ def takes_of(calibration: Calibration, dummy: Dummy, language: str) -> DummyTake
     return takes
 
 
-def grow(ear: DummyDetector, samples: Samples, sample_rate: int) -> int | None:
+def grow(detector: DummyDetector, samples: Samples, sample_rate: int) -> int | None:
     """Samples after which it was enough, asked as an engine asks."""
-    frames = max(1, math.ceil(ear.first_s / FRAME_S))
+    frames = max(1, math.ceil(detector.first_s / FRAME_S))
     while frames * FRAME_S * sample_rate <= len(samples):
-        heard = round(frames * FRAME_S * sample_rate)
-        if ear.is_met(Audio(samples[:heard], sample_rate)):
-            return heard
-        frames += round(ear.every_s / FRAME_S)
+        stopped_at = round(frames * FRAME_S * sample_rate)
+        if detector.is_met(Audio(samples[:stopped_at], sample_rate)):
+            return stopped_at
+        frames += round(detector.every_s / FRAME_S)
     return None
 
 
@@ -87,55 +87,55 @@ def test_a_take_is_stopped_in_its_dummy_and_cut_in_the_true_gap(
 ) -> None:
     dummy, speech, (gap_start, gap_end) = render(engine, language, text, seed)
     samples, rate = speech.audio.samples, speech.audio.sample_rate
-    ear = detector_for(text, dummy, takes_of(calibration, dummy, language))
-    assert ear is not None
-    heard = grow(ear, samples, rate)
-    assert heard is not None and ear.cut is not None and ear.heard_samples == heard
-    # Not before 0.6 s of the dummy were heard, and not only at its end.
-    assert gap_end + (MIN_HEARD_S - 0.1) * rate < heard < len(samples) - 0.2 * rate
-    assert gap_start - 0.01 * rate <= ear.cut.sample <= gap_end + 0.01 * rate
-    assert (ear.cut.dummy, ear.cut.confidence) == ("begun", STOPPED_CONFIDENCE)
+    detector = detector_for(text, dummy, takes_of(calibration, dummy, language))
+    assert detector is not None
+    stopped_at = grow(detector, samples, rate)
+    assert stopped_at is not None and detector.cut is not None and detector.judged_samples == stopped_at
+    # Not before 0.6 s of the dummy were spoken, and not only at its end.
+    assert gap_end + (MIN_DUMMY_S - 0.1) * rate < stopped_at < len(samples) - 0.2 * rate
+    assert gap_start - 0.01 * rate <= detector.cut.sample <= gap_end + 0.01 * rate
+    assert (detector.cut.dummy, detector.cut.confidence) == ("begun", STOPPED_CONFIDENCE)
     # The same pause as with the whole dummy at hand.
-    whole = find_cut(samples, rate, text, dummy.text, ear.takes)
-    assert abs(whole.sample - ear.cut.sample) < 0.05 * rate
+    whole = find_cut(samples, rate, text, dummy.text, detector.takes)
+    assert abs(whole.sample - detector.cut.sample) < 0.05 * rate
 
 
 def test_a_take_whose_dummy_is_missing_is_never_stopped(engine: DraftEngine, calibration: Calibration) -> None:
     for language, text in LINES:
         dummy = dummy_for(language, text)
-        ear = detector_for(text, dummy, takes_of(calibration, dummy, language))
-        assert ear is not None
+        detector = detector_for(text, dummy, takes_of(calibration, dummy, language))
+        assert detector is not None
         spoken = engine.speak(text, language, 5)
-        assert grow(ear, np.pad(spoken.samples, (0, spoken.sample_rate * 3)), spoken.sample_rate) is None
+        assert grow(detector, np.pad(spoken.samples, (0, spoken.sample_rate * 3)), spoken.sample_rate) is None
 
 
 def test_another_sentence_in_the_dummys_place_stops_nothing(engine: DraftEngine, calibration: Calibration) -> None:
     text, other = LINES[0][1], "  ...  그러나 아무도 그 말을 믿지 않았습니다."
     dummy = dummy_for("Korean", text)
-    ear = detector_for(text, dummy, takes_of(calibration, dummy, "Korean"))
-    assert ear is not None
+    detector = detector_for(text, dummy, takes_of(calibration, dummy, "Korean"))
+    assert detector is not None
     spoken = engine.speak(text + other, "Korean", 5)
-    assert grow(ear, spoken.samples, spoken.sample_rate) is None
+    assert grow(detector, spoken.samples, spoken.sample_rate) is None
 
 
 def test_silence_and_noise_stop_nothing(calibration: Calibration) -> None:
     text = LINES[0][1]
     dummy = dummy_for("Korean", text)
-    ear = detector_for(text, dummy, takes_of(calibration, dummy, "Korean"))
-    assert ear is not None
+    detector = detector_for(text, dummy, takes_of(calibration, dummy, "Korean"))
+    assert detector is not None
     noise = np.random.default_rng(1).normal(0, 0.1, 9 * 22_050).astype(np.float32)
     for samples in (np.zeros_like(noise), noise, np.full_like(noise, np.nan)):
-        assert grow(ear, samples, 22_050) is None
+        assert grow(detector, samples, 22_050) is None
 
 
-CERTAIN = Onset(heard_s=1.0, quality=1.0, opening=1.0, pause_s=0.2, margin=1.0, mismatch=0.0)
+CERTAIN = Onset(dummy_s=1.0, quality=1.0, opening=1.0, pause_s=0.2, margin=1.0, mismatch=0.0)
 
 
 @pytest.mark.parametrize(
     ("change", "certain"),
     [
         ({}, True),
-        ({"heard_s": MIN_HEARD_S - 0.01}, False),
+        ({"dummy_s": MIN_DUMMY_S - 0.01}, False),
         ({"quality": MIN_QUALITY - 0.01}, False),
         ({"opening": MIN_OPENING - 0.01}, False),
         ({"pause_s": MIN_PAUSE_S - 0.01}, False),
@@ -146,18 +146,18 @@ CERTAIN = Onset(heard_s=1.0, quality=1.0, opening=1.0, pause_s=0.2, margin=1.0, 
     ],
 )
 def test_everything_must_speak_for_it(change: dict[str, float], certain: bool) -> None:
-    assert is_certain(replace(CERTAIN, **change), MIN_HEARD_S) is certain
+    assert is_certain(replace(CERTAIN, **change), MIN_DUMMY_S) is certain
 
 
-def test_more_must_be_heard_of_a_dummy_that_begins_as_the_text_does(calibration: Calibration) -> None:
+def test_more_must_be_spoken_of_a_dummy_that_begins_as_the_text_does(calibration: Calibration) -> None:
     plain, shared = LINES[0][1], "비가 그쳤다. 그리고 그 아이가 환하게 웃었다."
     dummy = dummy_for("Korean", plain)
     assert dummy == dummy_for("Korean", shared)
     takes = takes_of(calibration, dummy, "Korean")
-    ears = [detector_for(text, dummy, takes) for text in (plain, shared)]
-    assert ears[0] is not None and ears[1] is not None
-    assert ears[0]._min_heard_s == MIN_HEARD_S
-    assert ears[1]._min_heard_s == pytest.approx(MIN_HEARD_S + 3 / 12 * float(np.median(takes.seconds)))
+    detectors = [detector_for(text, dummy, takes) for text in (plain, shared)]
+    assert detectors[0] is not None and detectors[1] is not None
+    assert detectors[0]._min_dummy_s == MIN_DUMMY_S
+    assert detectors[1]._min_dummy_s == pytest.approx(MIN_DUMMY_S + 3 / 12 * float(np.median(takes.seconds)))
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ def test_what_is_written_in_kanji_and_sounds_like_the_dummy_is_not_taken_for_it(
         speech = engine.render(padded, "Japanese", seed)
         gap_start, gap_end = true_gap(speech, dummy_at)
         rate = speech.audio.sample_rate
-        ear = detector_for(written, dummy, takes)
-        assert ear is not None
-        assert grow(ear, speech.audio.samples, rate) is not None and ear.cut is not None
-        assert gap_start - 0.01 * rate <= ear.cut.sample <= gap_end + 0.01 * rate
+        detector = detector_for(written, dummy, takes)
+        assert detector is not None
+        assert grow(detector, speech.audio.samples, rate) is not None and detector.cut is not None
+        assert gap_start - 0.01 * rate <= detector.cut.sample <= gap_end + 0.01 * rate
 
 
 def test_where_nothing_is_certain_nobody_listens(calibration: Calibration) -> None:
@@ -223,7 +223,7 @@ def test_listening_bit_by_bit_hears_what_listening_at_once_does(engine: DraftEng
 
 
 class BitByBit:
-    """Draft speech from an engine that asks its rows' listeners, as the qwen engine does."""
+    """Draft speech from an engine that asks each row's stop condition, as the qwen engine does."""
 
     def __init__(self, engine: DraftEngine) -> None:
         self.engine = engine
@@ -235,11 +235,11 @@ class BitByBit:
 
     def row(self, row: TakeRequest) -> Audio:
         whole = self.speak(row.text, row.language, row.seed)
-        heard = None
+        stopped_at = None
         if row.stop is not None:
             assert isinstance(row.stop, DummyDetector)
-            heard = grow(row.stop, whole.samples, whole.sample_rate)
-        spoken = whole if heard is None else Audio(whole.samples[:heard], whole.sample_rate)
+            stopped_at = grow(row.stop, whole.samples, whole.sample_rate)
+        spoken = whole if stopped_at is None else Audio(whole.samples[:stopped_at], whole.sample_rate)
         self.spoken.append(spoken.seconds)
         return spoken
 
@@ -281,12 +281,12 @@ def test_who_wants_surer_cuts_has_takes_spoken_to_their_end(calibration: Calibra
     assert LineTakes(line, TakeSettings()).request().stop is None
 
 
-def test_each_take_has_a_listener_of_its_own(engine: DraftEngine, calibration: Calibration) -> None:
+def test_each_take_has_a_detector_of_its_own(engine: DraftEngine, calibration: Calibration) -> None:
     takes = LineTakes(prepare_line(LINES[0][1], "Korean", 7), TakeSettings(), calibration)
     speaker = BitByBit(engine)
     first = takes.request()
     assert takes.request().stop is first.stop
-    speaker.row(first)  # its listener has heard enough, but then the take fails all the same
+    speaker.row(first)  # its detector stops it, but then the take fails all the same
     assert takes.add(TakeFailed("audio that is not finite")) is None
     second = takes.request()
     assert second.stop is not first.stop and second.seed != first.seed
@@ -297,7 +297,7 @@ def test_each_take_has_a_listener_of_its_own(engine: DraftEngine, calibration: C
 def test_a_take_that_went_on_after_it_was_enough_is_cut_as_a_whole_one(
     engine: DraftEngine, calibration: Calibration
 ) -> None:
-    """An engine may have begun a row anew and then not have asked: what was heard before says nothing of this take."""
+    """An engine may restart a row and not ask again: the stop of the first attempt says nothing about this take."""
     takes = LineTakes(prepare_line(LINES[0][1], "Korean", 7), TakeSettings(), calibration)
     row = takes.request()
     speaker = BitByBit(engine)
@@ -311,16 +311,18 @@ def test_a_question_that_was_on_its_way_changes_nothing(engine: DraftEngine, cal
     language, text = LINES[0]
     dummy, speech, _ = render(engine, language, text, 3)
     samples, rate = speech.audio.samples, speech.audio.sample_rate
-    ear = detector_for(text, dummy, takes_of(calibration, dummy, language))
-    assert ear is not None
-    heard = grow(ear, samples, rate)
-    assert heard is not None and heard < len(samples)
-    cut = ear.cut
-    assert ear.is_met(Audio(samples[: heard + round(0.1 * rate)], rate)) and ear.is_met(Audio(samples, rate))
-    assert ear.cut is cut and ear.heard_samples == heard
-    # A take that begins anew is heard anew.
-    assert not ear.is_met(Audio(samples[: heard // 3], rate)) and ear.cut is None
-    assert grow(ear, samples, rate) == heard
+    detector = detector_for(text, dummy, takes_of(calibration, dummy, language))
+    assert detector is not None
+    stopped_at = grow(detector, samples, rate)
+    assert stopped_at is not None and stopped_at < len(samples)
+    cut = detector.cut
+    assert detector.is_met(Audio(samples[: stopped_at + round(0.1 * rate)], rate)) and detector.is_met(
+        Audio(samples, rate)
+    )
+    assert detector.cut is cut and detector.judged_samples == stopped_at
+    # A restarted take is judged from its start.
+    assert not detector.is_met(Audio(samples[: stopped_at // 3], rate)) and detector.cut is None
+    assert grow(detector, samples, rate) == stopped_at
 
 
 def test_stopping_is_right_with_a_dummy_much_longer_than_the_line(engine: DraftEngine) -> None:
@@ -345,7 +347,7 @@ def test_the_first_question_comes_when_the_shortest_way_of_saying_it_is_over(cal
     texts: Sequence[str] = ("네.", LINES[0][1], LINES[0][1] * 3)
     firsts = []
     for text in texts:
-        ear = detector_for(text, dummy, takes)
-        assert ear is not None
-        firsts.append(ear.first_s)
+        detector = detector_for(text, dummy, takes)
+        assert detector is not None
+        firsts.append(detector.first_s)
     assert firsts == sorted(firsts) and 0.6 < firsts[0] < 1.0 and firsts[2] > 2 * firsts[1]

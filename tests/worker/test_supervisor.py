@@ -81,6 +81,14 @@ async def until_ready(subject: Supervisor) -> None:
     await until(lambda: subject.ready)
 
 
+WHEN_TOLD = """
+def wait_for_go():
+    while not Path(sys.argv[1]).with_name("go").exists():
+        time.sleep(0.01)
+ready()
+"""
+"""A worker that is ready and may wait for the file `go` beside its own."""
+
 HONEST = """
 ready()
 while True:
@@ -235,13 +243,10 @@ def test_a_line_that_stays_alone_is_not_held_until_the_next_look_at_the_watch(tm
 def test_answers_are_taken_while_a_line_is_held(tmp_path: Path) -> None:
     """Three places. The third line is answered once a fourth is held: alone beside two free places, that one waits."""
     third_waits = """
-    FACTS["rows"] = 3
-    ready()
     lines = [read_frame(requests)[0] for _ in range(3)]
     done(lines[0])
     done(lines[1])
-    while not Path(sys.argv[1]).with_name("go").exists():
-        time.sleep(0.01)
+    wait_for_go()
     done(lines[2])
     while True:
         done(read_frame(requests)[0])
@@ -258,7 +263,8 @@ def test_answers_are_taken_while_a_line_is_held(tmp_path: Path) -> None:
         assert subject.queue_depth == 1 and subject.running == 0
         await asyncio.gather(held, subject.speak(LINE), subject.speak(LINE))
 
-    during(lambda: supervisor(tmp_path, third_waits, timing=FOR_EVER), check)
+    body = 'FACTS["rows"] = 3' + WHEN_TOLD + textwrap.dedent(third_waits)
+    during(lambda: supervisor(tmp_path, body, timing=FOR_EVER), check)
 
 
 def test_lines_that_are_held_do_not_fill_the_queue(tmp_path: Path) -> None:
@@ -360,8 +366,7 @@ def test_a_line_over_its_budget_is_answered_and_its_worker_replaced(tmp_path: Pa
 
 
 def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -> None:
-    slow = """
-    ready()
+    when_told = """
     spoken = Path(sys.argv[1]).with_name("spoken")
     while True:
         request = read_frame(requests)[0]
@@ -369,23 +374,25 @@ def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -
             continue
         with spoken.open("a") as file:
             file.write(request["text"])
-        time.sleep(0.3)
+        wait_for_go()
         done(request)
     """
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         first = asyncio.create_task(subject.speak(prepare_line("가", "Korean", 1)))
-        await asyncio.sleep(0.1)
+        await until(lambda: subject.running)
         gone = asyncio.create_task(subject.speak(prepare_line("나", "Korean", 1)))
         last = asyncio.create_task(subject.speak(prepare_line("다", "Korean", 1)))
-        await asyncio.sleep(0.05)
+        await until(lambda: subject.queue_depth == 2)
         gone.cancel()
+        await until(lambda: subject.queue_depth == 1)
+        (tmp_path / "go").touch()
         await asyncio.gather(first, last)
         assert (tmp_path / "spoken").read_text() == "가다"
         assert subject.queue_depth == subject.running == 0
 
-    during(lambda: supervisor(tmp_path, slow), check)
+    during(lambda: supervisor(tmp_path, WHEN_TOLD + textwrap.dedent(when_told)), check)
 
 
 def test_a_line_that_waited_too_long_is_not_begun(tmp_path: Path) -> None:
@@ -408,29 +415,29 @@ def test_a_line_that_waited_too_long_is_not_begun(tmp_path: Path) -> None:
 
 
 def test_draining_delivers_what_runs_and_refuses_the_rest(tmp_path: Path) -> None:
-    slow = """
-    ready()
+    when_told = """
     while True:
         request = read_frame(requests)[0]
-        time.sleep(0.5)
+        wait_for_go()
         done(request)
     """
 
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         running = asyncio.create_task(subject.speak(LINE))
-        await asyncio.sleep(0.2)
+        await until(lambda: subject.running)
         waiting = asyncio.create_task(subject.speak(LINE))
-        await asyncio.sleep(0)
+        await until(lambda: subject.queue_depth)
         subject.drain()
         assert not subject.ready
         for refused in (waiting, asyncio.create_task(subject.speak(LINE))):
             with pytest.raises(Unavailable) as error:
                 await refused
             assert error.value.code is ErrorCode.SHUTTING_DOWN
+        (tmp_path / "go").touch()
         assert (await running).wav == b"by worker 1"
 
-    during(lambda: supervisor(tmp_path, slow), check)
+    during(lambda: supervisor(tmp_path, WHEN_TOLD + textwrap.dedent(when_told)), check)
 
 
 def test_an_idle_worker_gives_its_memory_back_and_the_next_line_wakes_a_new_one(tmp_path: Path) -> None:
@@ -545,9 +552,9 @@ def test_a_full_queue_says_so(tmp_path: Path) -> None:
     async def check(subject: Supervisor) -> None:
         await until_ready(subject)
         waiting = [asyncio.create_task(subject.speak(LINE))]
-        await asyncio.sleep(0.2)  # this one is with the worker now
+        await until(lambda: subject.running)
         waiting += [asyncio.create_task(subject.speak(LINE)) for _ in range(2)]
-        await asyncio.sleep(0.1)
+        await until(lambda: subject.queue_depth == 2)
         with pytest.raises(Unavailable) as error:
             await subject.speak(LINE)
         assert error.value.code is ErrorCode.QUEUE_FULL

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.terminal.messages import t
+from server.wake_lock import WakeLock
 
 log = logging.getLogger("server.awake")
 
@@ -34,32 +34,6 @@ def after_look(before: Wakefulness, working: bool, now: float) -> Wakefulness:
     return before
 
 
-class Hold:
-    """Keeps the PC awake from the constructor to release().
-
-    Runs in a thread of its own: Windows ties the request to the thread that makes it, and D-Bus may take seconds.
-    """
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """tell: called once, from another thread, with "" or the reason why the PC cannot be kept awake."""
-        self._tell = tell
-        self._over = threading.Event()
-        threading.Thread(target=self._run, name="keeps the PC awake", daemon=True).start()
-
-    def release(self) -> None:
-        self._over.set()
-
-    def _run(self) -> None:
-        try:
-            from wakepy import keep
-
-            with keep.running(on_fail="pass") as mode:
-                self._tell("" if mode.active else "no method worked on this system")
-                self._over.wait()
-        except Exception as error:  # desktops fail here in many ways, and speech must go on
-            self._tell(f"{type(error).__name__}: {error}")
-
-
 class KeepAwake:
     """Checks for work at intervals. Says on the console once that the PC is kept awake, or that it cannot be."""
 
@@ -67,12 +41,12 @@ class KeepAwake:
         self,
         is_working: Callable[[], bool],
         say: Callable[[str], None],
-        hold: Callable[[Callable[[str], None]], Hold] = Hold,
+        lock: Callable[[Callable[[str], None]], WakeLock] = WakeLock,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         self.is_working = is_working
         self.say = say
-        self.hold = hold
+        self.lock = lock
         self.look_every_s = look_every_s
         self._said = False
 
@@ -80,7 +54,7 @@ class KeepAwake:
         """Runs until it is cancelled."""
         loop = asyncio.get_running_loop()
         state = Wakefulness()
-        held: Hold | None = None
+        held: WakeLock | None = None
 
         def tell(problem: str) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, so the server has stopped
@@ -90,7 +64,7 @@ class KeepAwake:
             while True:
                 state = after_look(state, self.is_working(), loop.time())
                 if state.until is not None and held is None:
-                    held = self.hold(tell)
+                    held = self.lock(tell)
                 elif state.until is None and held is not None:
                     log.info("the PC may sleep again")
                     held.release()

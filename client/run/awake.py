@@ -6,6 +6,7 @@ Never fails: where the system cannot be asked, one sentence says so.
 from __future__ import annotations
 
 import contextlib
+import queue
 import re
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.terminal.messages import t
+from server.wake_lock import WakeLock
 
 POWER_SUPPLIES = Path("/sys/class/power_supply")
+ANSWER_PATIENCE_S = 10.0
+"""Longest wait for the system's answer before the run begins; D-Bus may take seconds."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,14 @@ def _ask_windows() -> Power:
 @contextlib.contextmanager
 def kept_awake(tell: Callable[[str], None]) -> Iterator[bool]:
     """Keeps the PC from going to sleep inside the block; tells in one line whether that works."""
-    from wakepy import keep
-
-    with keep.running(on_fail="pass") as mode:
-        if mode.active:
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    lock = WakeLock(answers.put)
+    try:
+        try:
+            is_kept = not answers.get(timeout=ANSWER_PATIENCE_S)
+        except queue.Empty:
+            is_kept = False
+        if is_kept:
             tell(t("This PC is kept awake until the run ends; its screen may go dark."))
         else:
             tell(
@@ -117,4 +125,6 @@ def kept_awake(tell: Callable[[str], None]) -> Iterator[bool]:
                     "for tonight: when it sleeps, the run sleeps too and goes on when it wakes."
                 )
             )
-        yield bool(mode.active)
+        yield is_kept
+    finally:
+        lock.release()

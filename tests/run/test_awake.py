@@ -121,3 +121,15 @@ def test_a_system_that_cannot_be_kept_awake_stops_nothing_and_says_what_to_do(mo
         done = True
     assert done and not is_awake
     assert len(told) == 1 and "power settings" in told[0]
+
+
+def test_a_desktop_on_which_wakepy_breaks_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(**_options: object) -> object:
+        raise RuntimeError("no session bus")
+
+    monkeypatch.setattr("wakepy.keep.running", breaks)
+    told: list[str] = []
+    with kept_awake(told.append) as is_awake:
+        done = True
+    assert done and not is_awake
+    assert len(told) == 1 and "power settings" in told[0]

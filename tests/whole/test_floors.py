@@ -22,6 +22,7 @@ SERVER_FLOORS = (
     ("cut", "voices"),
     ("audio",),
     ("network", "awake", "downloads"),
+    ("wake_lock",),
     ("script",),
     ("sentences",),
     ("text",),
@@ -43,7 +44,7 @@ CLIENT_FLOORS = (
     ("voice_server", "settings"),
     ("errors",),
 )
-SHARED = {"contract", "terminal", "text", "sentences", "script", "places", "whole_files"}
+SHARED = {"contract", "terminal", "text", "sentences", "script", "places", "whole_files", "wake_lock"}
 """Rooms of the server that the client may import."""
 
 

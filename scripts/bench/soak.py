@@ -101,6 +101,8 @@ class Stage:
     server: subprocess.Popen[bytes] | None = None
     client: subprocess.Popen[bytes] | None = None
     proxy: CuttingProxy | None = None
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False))
+    """One for all calls: each client of httpx reads all certificates."""
 
     @property
     def address(self) -> str:
@@ -141,17 +143,16 @@ class Stage:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(self.address + "/readyz", trust_env=False).status_code == 200:
+                if self.http.get(self.address + "/readyz").status_code == 200:
                     return
             time.sleep(0.05)
         raise SystemExit("the server did not become ready; see server.log")
 
     def speak(self, text: str, seed: int, timeout: float = 300) -> httpx.Response:
-        return httpx.post(
+        return self.http.post(
             self.address + "/tts/clone",
             json={"text": text, "seed": seed, "language": "Korean"},
             headers={"Authorization": f"Bearer {self.key}"},
-            trust_env=False,
             timeout=timeout,
         )
 
@@ -162,6 +163,7 @@ class Stage:
                 process.wait()
         if self.proxy is not None:
             self.proxy.listener.close()
+        self.http.close()
 
 
 def kill_worker(stage: Stage) -> bool:

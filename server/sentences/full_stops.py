@@ -90,7 +90,7 @@ def ends_at_full_stop(place: Place) -> bool:
 _NUMBER_SIGN = re.compile(r"(?:^|[\s(])(?:[Nn][°º]|№)$")
 
 _MARKED = re.compile(
-    r"\d{1,3}|(?:[A-Za-z]-?)?\d{1,3}|\d{1,2}(?:[.-]\d{1,2})+|[A-Za-zа-еА-Е]|[IVX]{1,4}(?:-\d{1,2})?|[Ⅰ-Ⅻⅰ-ⅻ](?:-\d{1,2})?"
+    r"\d{1,3}|(?:[A-Za-z]-?)?\d{1,3}|\d{1,2}(?:[.-]\d{1,2})+|[A-Za-zа-еА-Е]|[IVX]{1,4}(?:-\d{1,2})?|[ivx]{1,4}|[Ⅰ-Ⅻⅰ-ⅻ](?:-\d{1,2})?"
     r"|[ㄱ-ㅎ]|[가나다라마바](?:-\d{1,2})?"
 )
 
@@ -105,7 +105,8 @@ def is_list_marker(place: Place) -> bool:
     if not _MARKED.fullmatch(token):
         return False
     before = place.said[: len(place.said) - len(token)].strip(f" _-—–(\"'“‘«「{BULLETS}")
-    return not before or before.endswith((":", "："))
+    counting = re.fullmatch(r"(?:\d{1,3}[.,]\s?)+", before) is not None  # 3. 2. 1. Go!
+    return not before or counting or before.endswith((":", "："))
 
 
 _EAST_DATE = re.compile(r"(?:^|[^\d.])(?:\d{4}|['’]?\d{2})\.\s?\d{1,2}(?:\.\s?\d{1,2})?$")
@@ -182,6 +183,8 @@ def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | Non
         return not number
     if place.code == "ru" and token in ("г", "см", "д", "с") and re.search(r"\d\s?\w+$", place.said):
         return starts  # 1799 г. is a year, г. Москва a town; 5 см. a length, см. a hint to a page
+    if place.code == "en" and "st" in keys and re.search(r"[A-Z\d]\w* St$", place.said):
+        return starts  # 5 Main St. It is old.
     if keys & tables.leading:
         return False
     if keys & tables.numbered and (number or len(token) > 1):

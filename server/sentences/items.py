@@ -9,7 +9,7 @@ BULLETS = "•⁃‣◦▪▫■□◆◇●○∙·*►▶→⇒➤➜✓✔❖
 
 _MARKER = re.compile(
     rf"(?:^|(?<=\s))(?P<bullet>[{BULLETS}][ \u00a0]*)?"
-    r"(?P<label>[QA]?\d{1,3}|\d{1,2}-\d{1,2}|[A-Za-zа-зА-З]|[ㄱ-ㅎ]|[가나다라마바사아자차카타파하])"
+    r"(?P<label>[QA]?\d{1,3}|\d{1,2}-\d{1,2}|[ivx]{2,4}|[IVX]{2,4}|[A-Za-zа-зА-З]|[ㄱ-ㅎ]|[가나다라마바사아자차카타파하])"
     r"(?P<close>\.\)|\)|\.)(?=\s)"
 )
 
@@ -20,6 +20,11 @@ _ORDERS = (
     "АБВГДЕЖЗ",
     "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ",
     "가나다라마바사아자차카타파하",
+)
+
+_ROMANS = (
+    ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"),
+    ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"),
 )
 
 _BETWEEN_ITEMS = re.compile(
@@ -73,20 +78,20 @@ def items_of(line: str) -> Items:
 
 
 def _markers(line: str) -> list[_Marker]:
-    markers = []
-    for found in _MARKER.finditer(line):
-        label = found["label"]
-        kind, value = _valued(label)
-        style = ((found["bullet"] or "").strip(), kind, found["close"])
-        markers.append(_Marker(style, value, found.start(), found.end()))
-    return markers
+    return [
+        _Marker(((found["bullet"] or "").strip(), kind, found["close"]), value, found.start(), found.end())
+        for found in _MARKER.finditer(line)
+        for kind, value in _values_of(found["label"])
+    ]
 
 
-def _valued(label: str) -> tuple[str, int]:
-    """`Q3` to ("Q", 3), `1-2` to ("1-", 2), `b` to ("abc…", 1)."""
+def _values_of(label: str) -> list[tuple[str, int]]:
+    """`Q3` to ("Q", 3), `1-2` to ("1-", 2), `b` to ("abc…", 1); `i` may be a letter or a Roman number."""
     if number := re.fullmatch(r"([QA]?|\d{1,2}-)(\d{1,3})", label):
-        return number[1], int(number[2])
-    return next((order, order.index(label)) for order in _ORDERS if label in order)
+        return [(number[1], int(number[2]))]
+    letters = [(order, order.index(label)) for order in _ORDERS if label in order]
+    romans = [(order[0], order.index(label)) for order in _ROMANS if label in order]
+    return letters + romans
 
 
 def _begins_list(line: str, marker: _Marker) -> bool:

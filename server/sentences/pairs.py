@@ -23,13 +23,14 @@ PAIRS = {
     "(": ")",
     "[": "]",
     "{": "}",
+    "<": ">",
     '"': '"”',
     "'": "'’",
     "`": "`'",
 }
 """Opening sign to the signs that may close it; typists mix curly and straight quotes."""
 
-QUOTES = frozenset("\"'“”‘’„‚«»‹›「」『』`")
+QUOTES = frozenset("\"'“”‘’„‚«»‹›「」『』`<>")
 
 TITLE_CLOSERS = frozenset("》〉")
 
@@ -93,6 +94,8 @@ def _looks_closing(before: str, after: str) -> bool:
 def _may_open(sign: str, before: str, after: str, code: str) -> bool:
     if sign == "“" and before and not before.isspace() and (not after or after.isspace()):
         return False  # closes what another line, or a sign of another kind, opened
+    if sign == "<":
+        return code == "ko" and _looks_opening(before, after)  # <봄날은 간다.>라는 영화, but not x<y
     if sign not in "\"'»`":
         return True
     # 27" is inches and the dogs' a genitive; '90s is a decade, where Korean quotes numbers with the same sign.

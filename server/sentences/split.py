@@ -25,7 +25,7 @@ from server.sentences.place import (
     stops_of,
 )
 from server.sentences.quotations import NAMES_WITH_A_MARK, ends_after_bracket, ends_after_quote, is_attribution
-from server.sentences.quotations_east import GOES_ON_QUOTING, continues_in_japanese
+from server.sentences.quotations_east import GOES_ON_QUOTING, continues_in_japanese, is_cited_in_korean
 from server.sentences.words import STARTERS
 from server.text.languages import language_code
 
@@ -148,7 +148,7 @@ def _ends_sentence(place: Place) -> bool:
         return ends_after_quote(place) if QUOTES & set(stop.closed) else ends_after_bracket(place)
     if not place.gap and stop.marks.isascii() and not _wide_follows(place):
         return False  # 2.0, www.example.com, a?b=1
-    if place.word.casefold() in GOES_ON_QUOTING.get(place.code, ()):
+    if place.word.casefold() in GOES_ON_QUOTING.get(place.code, ()) or is_cited_in_korean(place):
         return False
     if re.fullmatch(r"…+\.*|\.{2,}…*|\.(?:[ \u00a0]\.)+", stop.marks):
         return ends_at_ellipsis(place)

@@ -19,7 +19,7 @@ from clock import in_time, seconds, wait_until
 from conftest import need_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from servers import KEY, RunningServer, free_port, running_server
+from servers import KEY, TLS_ONCE, RunningServer, free_port, running_server
 
 from server.commands.start_checks import check_tls
 from server.contract.codes import ErrorCode
@@ -202,7 +202,7 @@ def test_no_other_page_may_read_the_answers(server: RunningServer) -> None:
             answer = httpx.options(server.address + path, headers=headers, trust_env=False)
             assert answer.status_code in (401, 405)
             assert not [name for name in answer.headers if name.startswith("access-control")]
-    seen = httpx.get(server.address + "/health", headers=origin, trust_env=False)
+    seen = httpx.get(server.address + "/health", headers=origin, trust_env=False, verify=TLS_ONCE)
     assert not [name for name in seen.headers if name.startswith("access-control")]
 
 
@@ -213,20 +213,26 @@ def test_no_other_page_may_read_the_answers(server: RunningServer) -> None:
 def test_a_foreign_name_is_refused_on_every_path_with_and_without_the_key(server: RunningServer, path: str) -> None:
     for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "pc.local.evil.example", "2130706433"):
         for headers in ({"Host": host}, {"Host": host} | server.headers):
-            answer = httpx.get(server.address + path, headers=headers, trust_env=False)
+            answer = httpx.get(server.address + path, headers=headers, trust_env=False, verify=TLS_ONCE)
             assert answer.status_code == 421
             assert answer.json()["code"] == "host_unknown"
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.9:80", "[::1]:7860", "localhost."])
 def test_this_machine_by_any_of_its_loopback_names_is_let_in(server: RunningServer, host: str) -> None:
-    assert httpx.get(server.address + "/health", headers={"Host": host}, trust_env=False).status_code == 200
+    assert (
+        httpx.get(server.address + "/health", headers={"Host": host}, trust_env=False, verify=TLS_ONCE).status_code
+        == 200
+    )
 
 
 def test_this_machines_own_name_any_address_and_any_name_of_the_local_network_are_let_in(server: RunningServer) -> None:
     own = (socket.gethostname(), socket.gethostname().upper() + ":7860")
     for host in (*own, "203.0.113.5", "[2001:db8::5]:80", "gpu-pc", "gpu-pc.local:7860"):
-        assert httpx.get(server.address + "/health", headers={"Host": host}, trust_env=False).status_code == 200
+        assert (
+            httpx.get(server.address + "/health", headers={"Host": host}, trust_env=False, verify=TLS_ONCE).status_code
+            == 200
+        )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +288,7 @@ def test_a_name_of_the_setting_is_let_in(tmp_path: Path) -> None:
     with running_server(tmp_path, wait=False, ALLOWED_HOSTS="tts.example, studio") as server:
         wait_until(lambda: server.answers("/livez"), 30, every_s=0.05)
         for host, status in (("tts.example", 200), ("Studio:80", 200), ("tts.example.com", 421)):
-            answer = httpx.get(server.address + "/livez", headers={"Host": host}, trust_env=False)
+            answer = httpx.get(server.address + "/livez", headers={"Host": host}, trust_env=False, verify=TLS_ONCE)
             assert answer.status_code == status
 
 
@@ -314,7 +320,12 @@ def test_json_is_read_whatever_it_is_called(server: RunningServer, kind: str | N
     headers = server.headers | ({} if kind is None else {"Content-Type": kind})
     body = json.dumps({"text": SENTENCE}).encode()
     answer = httpx.post(
-        server.address + "/tts/clone", content=body, headers=headers, trust_env=False, timeout=seconds(60)
+        server.address + "/tts/clone",
+        content=body,
+        headers=headers,
+        trust_env=False,
+        verify=TLS_ONCE,
+        timeout=seconds(60),
     )
     assert answer.status_code == 200
 
@@ -345,7 +356,9 @@ def test_a_form_with_files_stays_what_it_is() -> None:
     ],
 )
 def test_bodies_that_break_parsers_get_a_sentence(server: RunningServer, body: bytes) -> None:
-    answer = httpx.post(server.address + "/tts/clone", content=body, headers=server.headers, trust_env=False)
+    answer = httpx.post(
+        server.address + "/tts/clone", content=body, headers=server.headers, trust_env=False, verify=TLS_ONCE
+    )
     assert answer.status_code == 422
     assert answer.json()["detail"].endswith(".")
 
@@ -483,9 +496,9 @@ def test_beyond_the_rate_limit_is_429_and_open_paths_go_on(tmp_path: Path) -> No
         assert 1 <= int(refused[0].headers["retry-after"]) <= 20
         assert refused[0].json()["code"] == ErrorCode.RATE_LIMITED
         assert server.get("/health").status_code == 200
-        metrics = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False)
+        metrics = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False, verify=TLS_ONCE)
         assert metrics.status_code == 200
-        strangers = httpx.post(server.address + "/tts/clone", json={"text": "a"}, trust_env=False)
+        strangers = httpx.post(server.address + "/tts/clone", json={"text": "a"}, trust_env=False, verify=TLS_ONCE)
         assert strangers.status_code == 401
 
 

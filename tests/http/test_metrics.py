@@ -18,7 +18,7 @@ import pytest
 from clock import in_time, seconds, wait_until
 from conftest import need_program
 from prometheus_client.parser import text_string_to_metric_families
-from servers import KEY, RunningServer, free_port, running_server
+from servers import KEY, TLS_ONCE, RunningServer, free_port, running_server
 
 from server.engines import EngineSettings
 from server.http.metrics import Metrics
@@ -135,7 +135,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def metrics_of(server: RunningServer) -> dict[str, float]:
-    answer = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False)
+    answer = httpx.get(server.address + "/metrics", headers=server.headers, trust_env=False, verify=TLS_ONCE)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return samples(answer.text)
@@ -146,7 +146,7 @@ def test_a_real_server_counts_what_it_did(server: RunningServer) -> None:
     with ThreadPoolExecutor(4) as pool:
         spoken = list(pool.map(server.speak, [SENTENCE] * 4))
     server.speak("。")
-    httpx.post(server.address + "/tts/clone", json={"text": SENTENCE}, trust_env=False)
+    httpx.post(server.address + "/tts/clone", json={"text": SENTENCE}, trust_env=False, verify=TLS_ONCE)
     after = metrics_of(server)
 
     def more(name: str) -> float:
@@ -251,7 +251,7 @@ def prometheus(folder: Path, server: RunningServer) -> Iterator[str]:
 
         def ready() -> bool:  # it listens before it can answer
             with contextlib.suppress(httpx.TransportError):
-                return httpx.get(address + "/-/ready", trust_env=False).status_code == 200
+                return httpx.get(address + "/-/ready", trust_env=False, verify=TLS_ONCE).status_code == 200
             return False
 
         wait_until(ready, 30, "Prometheus", every_s=0.1)
@@ -262,7 +262,9 @@ def prometheus(folder: Path, server: RunningServer) -> Iterator[str]:
 
 
 def query(address: str, expression: str) -> list[dict[str, Any]]:
-    answer = httpx.get(address + "/api/v1/query", params={"query": expression}, trust_env=False, timeout=seconds(10))
+    answer = httpx.get(
+        address + "/api/v1/query", params={"query": expression}, trust_env=False, verify=TLS_ONCE, timeout=seconds(10)
+    )
     assert answer.json()["status"] == "success", (expression, answer.text)
     return list(answer.json()["data"]["result"])
 
@@ -287,6 +289,7 @@ def test_every_query_of_the_dashboard_finds_something_in_a_real_prometheus(
             query(address, each)
         (up,) = query(address, 'up{job="voice-server"}')
         assert up["value"][1] == "1"
-        rules = httpx.get(address + "/api/v1/rules", trust_env=False).json()["data"]["groups"][0]["rules"]
+        answer = httpx.get(address + "/api/v1/rules", trust_env=False, verify=TLS_ONCE)
+        rules = answer.json()["data"]["groups"][0]["rules"]
         assert [rule["name"] for rule in rules if rule["health"] == "err"] == []
         assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []

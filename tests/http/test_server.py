@@ -21,7 +21,7 @@ import httpx
 import psutil
 import pytest
 from clock import exit_code_of, seconds, wait_until
-from servers import KEY, RunningServer, free_port, held_worker, running_server, worker_pids
+from servers import KEY, TLS_ONCE, RunningServer, free_port, held_worker, running_server, worker_pids
 
 from client.errors import NotAServer
 from client.voice_server.api import VoiceServer
@@ -122,6 +122,7 @@ def test_bad_bodies_get_a_problem_with_a_code_and_a_sentence(
         content=body,
         headers={**server.headers, "content-type": "application/json"},
         trust_env=False,
+        verify=TLS_ONCE,
     )
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -138,6 +139,7 @@ def test_a_lone_surrogate_is_taken_out_and_the_rest_spoken(server: RunningServer
         content=b'{"text": "\\ud800\xec\x95\x88\xeb\x85\x95\xed\x95\x98\xec\x84\xb8\xec\x9a\x94."}',
         headers=server.headers,
         trust_env=False,
+        verify=TLS_ONCE,
     )
     assert answer.status_code == 200
 
@@ -159,7 +161,9 @@ def test_a_chunked_body_is_limited_too(server: RunningServer) -> None:
             yield b"a" * 1000
         yield b'"}'
 
-    answer = httpx.post(server.address + "/tts/clone", content=chunks(), headers=server.headers, trust_env=False)
+    answer = httpx.post(
+        server.address + "/tts/clone", content=chunks(), headers=server.headers, trust_env=False, verify=TLS_ONCE
+    )
     assert answer.status_code == 413
     assert answer.json()["code"] == "body_too_large"
 
@@ -167,7 +171,7 @@ def test_a_chunked_body_is_limited_too(server: RunningServer) -> None:
 @pytest.mark.parametrize("path", ["/tts/clone", "/docs", "/openapi.json", "/redoc", "/metrics", "/nothing", "/health/"])
 def test_everything_but_the_open_paths_needs_the_key(server: RunningServer, path: str) -> None:
     assert server.get(path).status_code == 401
-    assert httpx.get(server.address + path + f"?key={KEY}", trust_env=False).status_code == 401
+    assert httpx.get(server.address + path + f"?key={KEY}", trust_env=False, verify=TLS_ONCE).status_code == 401
 
 
 def test_every_route_of_the_app_is_open_by_name_or_closed() -> None:
@@ -192,7 +196,8 @@ def test_health_tells_what_the_seeds_clients_read_and_more(server: RunningServer
 
 
 def test_docs_open_with_the_key(server: RunningServer) -> None:
-    assert httpx.get(server.address + "/openapi.json", headers=server.headers, trust_env=False).status_code == 200
+    url = server.address + "/openapi.json"
+    assert httpx.get(url, headers=server.headers, trust_env=False, verify=TLS_ONCE).status_code == 200
 
 
 def test_twenty_callers_at_once_each_get_their_own_sentence(server: RunningServer) -> None:

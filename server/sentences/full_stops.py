@@ -18,6 +18,7 @@ from server.sentences.words import (
     STARTERS,
     UNITS,
     WORDS_AFTER_ALL,
+    WORDS_OF_ONE_LETTER,
     word_set,
 )
 
@@ -201,6 +202,8 @@ def _judged_by_tables(place: Place, token: str, abbreviation: str) -> bool | Non
         return True  # Пётр I.
     if place.code == "ko" and len(token) == 1 and KO_LETTERED.search(place.said):
         return True
+    if place.said[-1] in WORDS_OF_ONE_LETTER.get(place.code, "") and len(token) == 1:
+        return True  # позвал я. Никто
     last = abbreviation.split(".")[-1]
     if len(last) == 1 or last.isupper() or (len(token) == 1 and is_cased(token)):  # as p. m., EE. UU. and C.
         return place.advised if place.code == "en" else starts

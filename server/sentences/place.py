@@ -20,7 +20,10 @@ _RUN = re.compile(
 
 _FOOTNOTE = r"\[(?:\d{1,3}(?:\s?[-–,]\s?\d{1,3})*|[a-z]|note \d+|주 ?\d+)\]"
 
-_TAIL = re.compile(rf"[~～〜♪♫♡♥★☆]+|[ㅋㅎㅠㅜ]+|\^\^+|[¹²³⁰⁴-⁹]+|{_FOOTNOTE}|[ \u00a0]{_FOOTNOTE}(?=\s|\[|$)")
+_TAIL = re.compile(
+    rf"[~～〜♪♫♡♥★☆]+|[ㅋㅎㅠㅜ]+|\^\^+|[¹²³⁰⁴-⁹]+|{_FOOTNOTE}|[ \u00a0]{_FOOTNOTE}(?=\s|\[|$)"
+    r"|[ \u00a0](?:\^\^+|[:;]-?[)D])(?=\s|$)"
+)
 """What may hang on a stop mark: a wave, a laugh, a footnote number."""
 
 _EMOJI = r"[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u200d\ufe0f]"
@@ -73,6 +76,12 @@ class Place:
     def said(self) -> str:
         """The sentence under way up to the stop marks; of a very long one its end."""
         return self.line[max(self.start, self.stop.begin - BEHIND) : self.stop.begin].strip()
+
+    @cached_property
+    def before_bracket(self) -> str:
+        """The sentence under way up to the quotation or bracket that closes here, as far back as any rule looks."""
+        opened_at = self.stop.opened_at
+        return self.line[max(self.start, opened_at - BEHIND) : max(self.start, opened_at)].strip()
 
     @cached_property
     def gap(self) -> bool:

@@ -39,7 +39,7 @@ def ends_after_quote(place: Place) -> bool:
 
 
 def ends_after_bracket(place: Place) -> bool:
-    embedded = is_speakable(place.line[place.start : max(place.stop.opened_at, place.start)])
+    embedded = is_speakable(place.before_bracket)
     if TITLE_CLOSERS & set(place.stop.closed) or continues_in_japanese(place, quoted=True):
         return False
     if is_wide(place.rest[0]):
@@ -61,7 +61,7 @@ def is_attribution(place: Place) -> bool:
     clause = clause_of(place.rest[len(place.opening) :]).rstrip(".,!?… ")
     if _NOBODY & set(clause.casefold().split()):
         return False
-    if quoted and place.line[: max(place.stop.opened_at, 0)].rstrip()[-1:] in (",", ":"):
+    if quoted and place.before_bracket[-1:] in (",", ":"):
         return False  # I asked, "Why?" She said, "Why not?"
     if quoted and place.stop.marks[-1] in "?!" and re.match(rf"I (?:{verbs})\b", clause):
         return True  # "Why?" I asked her on the stairs.

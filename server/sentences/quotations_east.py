@@ -59,7 +59,7 @@ _KO_SAID = re.compile(
 _KO_SPEECH = re.compile(
     r"(?:[가-힣\w]+\s){0,4}"
     r"(?:[가-힣]*(?:(?<!다)물었|말했|외쳤|대답했|소리쳤|속삭였|답했|중얼거렸|덧붙였|반문했|부르짖었|설명했|털어놓았|소리질렀|되물었|투덜거렸"
-    r"|쏘아붙였|울부짖었|읊조렸|내뱉었|타일렀|다그쳤)(?:다|습니다|어요|죠|지)"
+    r"|쏘아붙였|(?<!배)불렀|울부짖었|읊조렸|내뱉었|타일렀|다그쳤)(?:다|습니다|어요|죠|지)"
     r"|[가-힣]*(?:물으셨|말씀하셨|대답하셨|외치셨|타이르셨)(?:다|습니다|어요|죠))$"
 )
 
@@ -90,7 +90,7 @@ def is_cited_in_korean(place: Place) -> bool:
 
 def leads_to_korean_quotations(place: Place) -> bool:
     """`아이들이 “꽃이요!” “나비요!” 하고 외쳤다.`: quotations side by side that one verb reports."""
-    embedded = place.stop.opened_at > place.start and is_speakable(place.line[place.start : place.stop.opened_at][-80:])
+    embedded = is_speakable(place.before_bracket)
     quotations = _KO_QUOTATIONS.match(place.rest)
     if place.code != "ko" or not embedded or not quotations:
         return False
@@ -116,7 +116,9 @@ _JA_PARTICLE_QUOTED = re.compile(
     r"|で(?=は[\u4e00-\u9fff]|も[\u4e00-\u9fff]|あ[っるりろ]|し[たょ])"
 )
 
-_JA_COPULA = re.compile(r"(?:です|でした|だった|だと|である|じゃない|なんて(?:言|思|聞|声|こと))")
+_JA_COPULA = re.compile(
+    r"(?:です|でした|だった|だと|だ(?=[。、！？]|ろう|よ[。ね]|ね[。、]|な[。と]|けど)|である|じゃない|なんて(?:言|思|聞|声|こと))"
+)
 
 _JA_SPEECH = re.compile(
     r"[^。！？、「」を]{0,10}(?:聞い|訊い|言っ|叫ん|尋ね|たずね|答え|つぶやい|呟い|ささやい|囁い|怒鳴っ|問いかけ|返し)(?:た|ました)[。、]?"
@@ -145,6 +147,11 @@ _ZH_SPEECH = re.compile(
     r"(?:[着了过著過])?(?:[我你他她](?:们|們)?|大家)?[。！？，…]?"
 )
 
+_ZH_BETWEEN = re.compile(r"[^。！？，：“”「」]{1,12}，[“「]")
+"""“不行。”老板摇摇头，“太晚了。”"""
+
+_ZH_PRONOUN = re.compile(r"[我你他她它咱]|大家|所有人")
+
 _ZH_CONTINUES = re.compile(
     r"的|是(?![的吗嗎啊呀，。])|这[个個句样種种一]|這[個句樣種一]|那[个個句]|然后|然後|于是|於是|便|就|并|並|却|而|等|之[类類]|一[声聲句]"
 )
@@ -152,17 +159,18 @@ _ZH_CONTINUES = re.compile(
 
 def continues_in_chinese(place: Place) -> bool:
     rest = place.rest
-    if _ZH_CONTINUES.match(rest):
+    if _ZH_CONTINUES.match(rest) or _ZH_BETWEEN.match(rest):
         return True
-    before = place.line[: place.stop.opened_at].rstrip() if place.stop.opened_at > 0 else ""
+    before = place.before_bracket
     introduced = before.endswith(("：", ":"))
     clause = clause_of(rest)
     # `…”她问：“…` names the next speaker.
     if not introduced and not clause.endswith(("：", ":")) and _ZH_SPEECH.fullmatch(clause):
         return True
     # A quotation that no mark introduces is a part of its sentence, unless a verb of speech stands before it.
-    embedded = is_wide(before[-1:] or " ") and place.line[place.start : place.stop.opened_at].strip() != ""
-    return embedded and not re.search(r"[说說问問喊叫答道]$", before)
+    embedded = is_wide(before[-1:] or " ")
+    spoken = re.search(r"[说說问問喊叫答道]([着著]?)$", before)
+    return embedded and not (spoken and (not spoken[1] or _ZH_PRONOUN.match(rest)))
 
 
 GOES_ON_QUOTING = {"ko": word_set("라고 이라고 라며 라면서 라는 이라는 하고")}

@@ -67,6 +67,9 @@ def _table(leading: str, numbered: str, closing: str, either: str, endings: str 
     )
 
 
+WORDS_OF_ONE_LETTER = {"ru": "я", "it": "è", "pt": "é"}
+"""Small letters that end sentences; capitals are initials."""
+
 NEVER_LAST = {
     "en": word_set(
         "the a an of to my your his her our their its is was are were am and or but with from into like than"
@@ -187,6 +190,7 @@ STARTERS: dict[str, frozenset[str]] = {
         "no non sì anche inoltre infine nessuno tutto tutti si vi mi ti"
     ),
     "ru": word_set(
+        "никто ничто ничего "
         "он она оно они я ты мы вы это этот эта эти тот та те то и а но или да нет не ни в во на по с со к у "
         "о об от до для из за под при через после перед затем потом тогда теперь сейчас сегодня вчера завтра "
         "здесь там тут так такой как когда где куда почему зачем что кто если хотя его её их мой моя наш "

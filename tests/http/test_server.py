@@ -238,11 +238,11 @@ def test_a_caller_that_leaves_leaves_nothing_behind(server: RunningServer) -> No
 def test_a_killed_worker_is_replaced_and_its_line_is_not_lost(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         before = worker_pids(server)
-        alone = {seed: server.speak(SENTENCE, seed=seed).content for seed in range(8)}
-        with ThreadPoolExecutor(8) as pool:
+        alone = {seed: server.speak(SENTENCE, seed=seed).content for seed in range(4)}
+        with ThreadPoolExecutor(4) as pool:
             with held_worker(server) as worker:
-                answers = [pool.submit(server.speak, SENTENCE, seed=seed) for seed in range(8)]
-                wait_until(lambda: server.unanswered() == 8, 60, "the arrival of all", every_s=0.05)
+                answers = [pool.submit(server.speak, SENTENCE, seed=seed) for seed in range(4)]
+                wait_until(lambda: server.unanswered() == 4, 60, "the arrival of all", every_s=0.05)
                 worker.kill()
             for seed, answer in enumerate(answers):
                 assert answer.result().status_code == 200, answer.result().text

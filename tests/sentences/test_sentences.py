@@ -170,6 +170,9 @@ ENDLESS = {
     "apostrophes": "boys' 'tis ",
     "abbreviations": "Mr. No. vs. etc. ",
     "one word": "a.b.",
+    "Chinese quotations": "他说“好。”就走，",
+    "Japanese quotations": "「え？」に、",
+    "Korean quotations": "“가!” 하자 ",
 }
 
 
@@ -180,7 +183,7 @@ def test_eight_times_the_line_is_about_eight_times_the_work(shape: str) -> None:
     def seconds(size: int) -> float:
         line = (ENDLESS[shape] * size)[:size]
         begun = time.process_time()
-        split_sentences(line, "ko")
+        split_sentences(line, {"Chinese": "zh", "Japanese": "ja"}.get(shape.split()[0], "ko"))
         return time.process_time() - begun
 
     seconds(1000)

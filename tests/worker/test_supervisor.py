@@ -362,7 +362,7 @@ def test_a_line_over_its_budget_is_answered_and_its_worker_replaced(tmp_path: Pa
         assert (await subject.speak(LINE)).wav == b"by worker 2"
         assert subject.counts["hung"] == 1 and subject.counts["poison"] == 0
 
-    during(lambda: supervisor(tmp_path, HANGS, timing=Timing(budget_floor_s=0.5)), check)
+    during(lambda: supervisor(tmp_path, HANGS, timing=Timing(budget_floor_s=seconds(0.5))), check)
 
 
 def test_a_line_whose_caller_has_gone_never_reaches_the_engine(tmp_path: Path) -> None:
@@ -472,7 +472,7 @@ def test_a_stuck_worker_that_reads_nothing_does_not_stop_the_parent(tmp_path: Pa
         assert ticks > 5, "the loop went on"
         assert (await subject.speak(LINE)).wav == b"by worker 2"
 
-    during(lambda: supervisor(tmp_path, HONEST, timing=Timing(budget_floor_s=1.0)), check)
+    during(lambda: supervisor(tmp_path, HONEST, timing=Timing(budget_floor_s=seconds(1.0))), check)
 
 
 def test_a_text_with_which_workers_are_killed_for_ever_is_refused_in_the_end(tmp_path: Path) -> None:

@@ -72,3 +72,9 @@ class ModelNotDownloaded(EngineUnusable):
 
 class ModelDamaged(EngineUnusable):
     pass
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's name and the start of its first line, for a sentence."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}".rstrip(": ")

@@ -34,7 +34,7 @@ MIN_KEY_CHARS = 32
 MAX_ROWS = 128
 """Of ENGINE_ROWS: four times what the engine takes by itself on a large card."""
 
-MAX_RATE = 1_000_000
+MAX_RATE = 1_000_000_000
 """Of RATE_LIMIT, requests a minute: far more than one PC answers, and a float holds it exactly."""
 
 MAX_SHOWN_CHARS = 80
@@ -149,13 +149,6 @@ def load_settings(environ: Mapping[str, str], folder: Path) -> Loaded:
         passed_on={key: value for key, value in in_file.items() if key.startswith(PASSED_ON)},
         folder=base,
     )
-
-
-def _path_from(base: Path, value: str) -> str:
-    path = Path(value)
-    with contextlib.suppress(RuntimeError):  # `~name` where the system has no such user: then it is a folder's name
-        path = path.expanduser()
-    return str(base / path)
 
 
 def _is_folder_name(model: str, base: Path) -> bool:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
 PART = ".part"
+ABANDONED_S = 24 * 3600.0
+"""No writer of ours takes so long."""
 NOT_FOR_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP})
 """What a network drive answers that knows no fsync of a folder."""
 
@@ -25,9 +30,11 @@ def write_whole(target: Path, content: bytes, *, private: bool = False) -> None:
     replace a file that somebody reads at that moment.
     private: nobody but this user may read the file, from its first byte on, where the system knows that.
 
-    Raises OSError, and leaves the old file as it was then.
+    Raises OSError. The old file is then as it was, unless only its folder could not be synced: in that case the new
+    file is in place, and a power cut may still undo it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _drop_abandoned(target)
     # The process and the thread: two that write at once must not write into one another's part.
     part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}{PART}")
     try:
@@ -48,6 +55,12 @@ def write_part(part: Path, content: bytes, *, private: bool = False) -> None:
     except BaseException:  # Ctrl-C too
         _drop(part)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits of what is in the file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,3 +90,11 @@ def _drop(part: Path) -> None:
     # The error that led here is the one to tell.
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
+
+
+def _drop_abandoned(target: Path) -> None:
+    """Parts of writers that were killed. A part that another process may still be writing is younger than a day."""
+    for part in target.parent.glob(f"{glob.escape(target.name)}.*{PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED_S:
+                part.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ class ReferenceClip(NamedTuple):
     text: str
 
 
-LONGEST_FILES = (
+SLOWEST_FILES = (
     "test_whole_path.py",
     "test_qwen.py",
     "test_kept_folders.py",
@@ -59,7 +59,7 @@ LONGEST_FILES = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {name: number for number, name in enumerate(LONGEST_FILES)}
+    place = {name: number for number, name in enumerate(SLOWEST_FILES)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 

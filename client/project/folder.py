@@ -39,6 +39,7 @@ from client.project.plan import Plan, PlannedLine, WantedLine, plan_lines, whole
 from client.voice_server.api import Speech, Voice
 from server.script.names import safe_project_name
 from server.terminal.messages import t
+from server.whole_files import sha256_of
 
 OLD_FOLDER = "old"
 """Where replaced recordings go: nothing is ever deleted."""
@@ -113,7 +114,7 @@ class ProjectFolder:
         found: dict[str, list[str]] = defaultdict(list)
         for path in sorted(self.path.iterdir()):
             if path.name.endswith(RECORDING_SUFFIXES) and path.is_file():
-                digest = files.patiently(lambda path=path: _sha256(path), path)  # type: ignore[misc]
+                digest = files.patiently(lambda path=path: sha256_of(path), path)  # type: ignore[misc]
                 found[digest].append(unicodedata.normalize("NFC", path.name))
         return found
 
@@ -318,11 +319,6 @@ class ProjectFolder:
         if self.unplaced:
             whole = whole_recordings(self.manifest.lines, self.files_by_sha256())
             self._place({name: record.file for record, name in whole})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _new_record(line: PlannedLine, language: str) -> LineRecord:

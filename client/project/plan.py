@@ -60,10 +60,10 @@ def wanted_lines(script: Script) -> tuple[WantedLine, ...]:
     )
 
 
-_LONGEST_START = 40
+MAX_START_CHARS = 40
 """Characters of a recorded line by which the places where a passage may begin are found."""
 
-_MOST_PLACES = 20
+MAX_PLACES = 20
 """Places that are tried for one passage: a script may say one sentence ten thousand times."""
 
 
@@ -76,8 +76,8 @@ def with_recorded_split(script: Script, records: Sequence[LineRecord]) -> Script
     said = ["".join(record.text.split()) for record in records]
     places: dict[str, list[int]] = defaultdict(list)
     for at, text in enumerate(said):
-        if text and len(places[text[:_LONGEST_START]]) < _MOST_PLACES:
-            places[text[:_LONGEST_START]].append(at)
+        if text and len(places[text[:MAX_START_CHARS]]) < MAX_PLACES:
+            places[text[:MAX_START_CHARS]].append(at)
     lines: list[Line] = []
     following = 0  # where the next passage most likely stands
     for _, passage in groupby(script.lines, key=lambda line: line.passage):
@@ -93,7 +93,7 @@ def with_recorded_split(script: Script, records: Sequence[LineRecord]) -> Script
 
 def _recorded_run(text: str, said: Sequence[str], places: Mapping[str, Sequence[int]], following: int) -> range:
     """The recorded lines that put together are the text; empty where there are none."""
-    elsewhere = (at for size in range(min(len(text), _LONGEST_START), 0, -1) for at in places.get(text[:size], ()))
+    elsewhere = (at for size in range(min(len(text), MAX_START_CHARS), 0, -1) for at in places.get(text[:size], ()))
     for first in (following, *elsewhere):
         at, end = first, 0
         while at < len(said) and said[at] and text.startswith(said[at], end):

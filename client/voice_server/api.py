@@ -24,7 +24,7 @@ from server.terminal.messages import t
 
 CONNECT_TIMEOUT_S = 10.0
 SPEECH_TIMEOUT_S = 900.0
-"""For a long sentence on a slow card, behind others in the queue; the socket notices a server that vanished."""
+"""Allows for a long sentence on a slow card, behind others in the queue. TCP notices a server that vanished."""
 HEALTH_TIMEOUT_S = 10.0
 DEFAULT_RETRY_AFTER_S = 5.0
 MAX_RETRY_AFTER_S = 120.0

@@ -274,7 +274,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--foreign", action="store_true", help="calibrate with another voice of the same language")
     parser.add_argument("--bad", type=int, default=0, help="list so many wrong cuts of the last method")
     parser.add_argument("--curve", type=Path, help="draw the confidence's calibration curve into this PNG")
-    parser.add_argument("--fit", action="store_true", help="print weights for server/cut.py fitted on these cases")
+    parser.add_argument(
+        "--fit", action="store_true", help="print weights for server/cut/confidence.py fitted on these cases"
+    )
     options = parser.parse_args(argv)
     categories = [c for c in options.categories.split(",") if c]
     cases = [case for folder in options.folders for case in read_cases(folder, categories)]

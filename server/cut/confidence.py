@@ -25,7 +25,7 @@ PRESENT_WEIGHTS = {
 
 
 def presence_predictors(search: Search, timing: Timing, last: int) -> dict[str, float]:
-    """Of the dummy being there at all. last: the frame after the last speech."""
+    """Predictors of whether the dummy is there at all. last: the frame after the last speech."""
     best = search.candidates[0]
     total = max(timing.said(last), 10.0)
     as_missing = abs(math.log(total / timing.expected_text))
@@ -72,7 +72,7 @@ CONFIDENCE_WEIGHTS = {
     "left_mismatch": -5.1,
     "sure_twice": 0.63,
 }
-"""Of the boundary being right, given that the dummy is there; fitted like the weights above."""
+"""Weights for the boundary being right, given that the dummy is there; fitted like the weights above."""
 
 SUREST = 6.0
 """Log odds: one error in 400"""

@@ -12,7 +12,7 @@ from server.cut.alignment import align_takes
 from server.cut.features import HOP_S, Features, extract_features, frame_pairs_of, speech_span
 
 FULL_TRUST_AGREEMENT = 0.25
-"""From here on the takes do not lower the confidence."""
+"""Takes that agree this well do not lower the confidence."""
 
 
 @dataclass(frozen=True, eq=False)

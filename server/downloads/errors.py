@@ -40,9 +40,3 @@ class NoRoom(DownloadFailed):
 
 class Damaged(DownloadFailed):
     pass
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's name and the start of its first line, for a sentence."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}".rstrip(": ")

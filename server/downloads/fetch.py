@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 
 from server.downloads.answers import Answer, PartNote, Resume, Source, Tries, judge, resume_from, safe_length
-from server.downloads.errors import Damaged, DownloadFailed, NoRoom, NotThere, Refused, Unreachable, one_line
+from server.downloads.errors import Damaged, DownloadFailed, NoRoom, NotThere, Refused, Unreachable
 from server.downloads.part import Fetched, Part
 from server.downloads.progress import megabytes
+from server.errors import one_line
 from server.terminal.messages import t
 
 USER_AGENT = "overnight-narrator"

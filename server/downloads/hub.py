@@ -33,10 +33,10 @@ from server.downloads.fetch import (
     refuse_no_room,
     say_again,
 )
-from server.downloads.part import sha256_of
 from server.downloads.progress import ProgressLines
 from server.downloads.record import RECORD, FileNote, Look, Record, look, read_record, write_record
 from server.terminal.messages import t
+from server.whole_files import sha256_of
 
 HUB = "https://huggingface.co"
 LISTING_TRIES = 4

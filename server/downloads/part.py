@@ -25,12 +25,6 @@ class Fetched:
     sha256: str
 
 
-def sha256_of(path: Path) -> str:
-    """64 hex digits. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Part:
     """The unfinished file beside its target, the hash of what is in it, and the note that says whose it is."""
 

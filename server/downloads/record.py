@@ -9,9 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.downloads.part import sha256_of
 from server.terminal.messages import t
-from server.whole_files import write_whole
+from server.whole_files import sha256_of, write_whole
 
 RECORD = "downloaded.json"
 SLOW_BYTES = 500_000_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +17,11 @@ from server.contract.codes import ErrorCode
 from server.contract.http import OPEN_PATHS
 from server.http.problems import send_problem
 from server.network import cannot_be_rebound, host_name, read_own_names
+
+log = logging.getLogger("server.auth")
+
+READ_AGAIN_S = 5.0
+"""A stranger's names must not keep a thread busy: a name server that does not answer takes seconds."""
 
 
 def is_authorized(headers: Iterable[tuple[bytes, bytes]], key: bytes) -> bool:
@@ -51,11 +57,13 @@ class KnownHost:
         allowed: frozenset[str],
         read_own: Callable[[], frozenset[str]] = read_own_names,
     ) -> None:
-        """allowed: from ALLOWED_HOSTS. read_own: this machine's names; called once, in a thread."""
+        """allowed: from ALLOWED_HOSTS. read_own: this machine's names; called in a thread."""
         self.app = app
         self.allowed = allowed
         self.read_own = read_own
-        self._own: asyncio.Task[frozenset[str]] | None = None
+        self._own: frozenset[str] = frozenset()
+        self._reading: asyncio.Task[frozenset[str]] | None = None
+        self._read_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,9 +77,18 @@ class KnownHost:
         await send_problem(send, ErrorCode.HOST_UNKNOWN, {"host": given[0][:80]}, scope["state"]["request_id"])
 
     async def _knows(self, name: str) -> bool:
-        if not name or cannot_be_rebound(name) or name in self.allowed:
+        if not name or cannot_be_rebound(name) or name in self.allowed or name in self._own:
             return bool(name)
-        if self._own is None:
-            # Only a name with a domain comes here, and only the first one waits for the name server.
-            self._own = asyncio.create_task(asyncio.to_thread(self.read_own))
-        return name in await asyncio.shield(self._own)  # shielded: the caller may leave, others need the names
+        return name in await self._read_names()
+
+    async def _read_names(self) -> frozenset[str]:
+        """This machine's names, at most READ_AGAIN_S old: the network's domain may come or change while we run."""
+        now = asyncio.get_running_loop().time()
+        if self._reading is None or (self._reading.done() and now - self._read_at >= READ_AGAIN_S):
+            self._read_at = now
+            self._reading = asyncio.create_task(asyncio.to_thread(self.read_own))
+        try:
+            self._own = await asyncio.shield(self._reading)  # shielded: the caller may leave, others need the names
+        except OSError as error:
+            log.warning("this machine's names cannot be read: %s", error)
+        return self._own

@@ -36,13 +36,13 @@ from server.takes.dummy import Dummy, begins_alike, shared_beginning
 from server.text.length import spoken_units
 
 MIN_AGREEMENT = 0.5
-"""Of the dummy's takes with each other; takes that differ more recognise nothing with certainty."""
+"""How well the dummy's takes must match each other. Takes below this recognise nothing with certainty."""
 MIN_TAKES = 2
 """Fewer cannot agree."""
 MIN_DUMMY_S = 0.6
-"""Of the dummy. Extended by the part of the dummy's opening that the line itself contains, such as "그리고"."""
+"""How much of the dummy must be heard. The part of its opening that the line itself contains ("그리고") is added."""
 MIN_QUALITY = 0.75
-"""Of the alignment, as a share of the quality that the takes have with each other"""
+"""Alignment quality, as a share of the takes' quality with each other"""
 MIN_OPENING = 0.4
 """The same for the first 300 ms: another sentence may end in the dummy's sounds, but does not begin with them."""
 MIN_PAUSE_S = 0.045
@@ -60,7 +60,7 @@ EVERY_S = 0.32
 
 @dataclass(frozen=True)
 class Onset:
-    """What speaks for the dummy having onset."""
+    """Evidence that the dummy has begun."""
 
     dummy_s: float
     """Seconds of the dummy that were spoken"""

@@ -1,8 +1,8 @@
 """Every sentence that a person can see, in the reader's language. Knows no sentence itself.
 
 Sentences are written in English where they are used, as `t("Saved {file}.", file=name)`; the Korean ones are in
-locale/ko/LC_MESSAGES/messages.po. `scripts/messages.py` collects and compiles them, and tests/test_messages.py fails
-where one is missing.
+locale/ko/LC_MESSAGES/messages.po. `scripts/messages.py` collects and compiles them, and
+tests/terminal/test_messages.py fails where one is missing.
 """
 
 from __future__ import annotations

@@ -48,15 +48,15 @@ AVERAGE_DIGIT = {
 """On the average of years, prices and counts."""
 
 AVERAGE = {code: Figures(digit, kanji=1.8, capital=1.0, symbol=2.0) for code, digit in AVERAGE_DIGIT.items()}
-"""For spoken_weight, by language."""
+"""Used by spoken_weight, by language."""
 
 RATIO_CJK = Figures(digit=1.6, kanji=1.8, capital=0.7, symbol=2.0)
 RATIO_WESTERN = Figures(digit=3.0, kanji=1.8, capital=1.3, symbol=2.0)
-"""For spoken_units, which cannot ask for the language: texts with Hangul, kana or Chinese characters, and all others.
-Fitted to eSpeak's durations in Korean, English and German. The capital's figure comes on top of that of a letter."""
+"""Used by spoken_units, which does not know the language: texts with Hangul, kana or Chinese characters, and all
+others. Fitted to eSpeak's durations in Korean, English and German. The capital's figure comes on top of a letter's."""
 
 BOUND = Figures(digit=4.0, kanji=3.0, capital=2.0, symbol=4.0)
-"""For max_syllables. Digits: Russian's are the longest, 1985 is 11 syllables. Kanji: two morae are the average, and
+"""Used by max_syllables. Digits: Russian's are the longest, 1985 is 11 syllables. Kanji: two morae are the average, and
 they are short. Capitals: HTTP is six syllables in Korean. Symbols: `%` is peurosenteu."""
 
 # --- classes of letters, the same for all readings -------------------------------------------------------------------

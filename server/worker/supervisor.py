@@ -74,8 +74,8 @@ class Supervisor:
     idle_minutes: float = 0.0
     """The worker ends after so many minutes without a line, which frees its memory; 0: never."""
     command: Sequence[str] = WORKER_COMMAND
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to this process's own for the worker."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Added to this process's own for the worker; may hold HF_TOKEN."""
     timing: Timing = field(default_factory=Timing)
     on_step: Callable[[str], None] = lambda step: None
     on_ready: Callable[[EngineFacts], None] = lambda facts: None

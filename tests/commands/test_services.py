@@ -148,6 +148,7 @@ def test_a_wrong_setting_is_not_tried_again_and_all_other_ends_are() -> None:
     lines = unit(PurePosixPath("/srv/n"), PurePosixPath("/srv/n/.venv/bin/voice-server")).splitlines()
     assert f"RestartPreventExitStatus={ExitCode.USAGE} {ExitCode.SETTINGS}" in lines
     assert "Restart=on-failure" in lines
+    assert not {ExitCode.UNUSABLE, ExitCode.BROKEN, ExitCode.ERROR} & {ExitCode.USAGE, ExitCode.SETTINGS}
     assert f"TimeoutStopSec={90}" in lines
     assert DRAIN_LIMIT_S + LAST_ANSWERS_S + 2 * Timing().stop_patience_s < 90, (
         "the server ends by itself before it is killed"

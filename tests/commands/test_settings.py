@@ -146,7 +146,7 @@ def test_every_wrong_value_is_answered_with_one_sentence_that_says_what_may_be(l
         ("engine_rows", "0-128", "0-128"),
         ("cut_confidence", "0-1", "0-1"),
         ("head_ms", "0-1000", "0-1000"),
-        ("rate_limit", "0-1000000", "0-1000000"),
+        ("rate_limit", "0-1000000000", "0-1000000000"),
         ("queue_limit", "a whole number from 1", "1 이상의 정수"),
         ("max_takes", "a whole number from 1", "1 이상의 정수"),
         ("idle_minutes", "a number from 0", "0 이상의 수"),

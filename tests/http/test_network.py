@@ -238,6 +238,38 @@ def test_the_machine_is_asked_for_its_names_once_and_only_for_a_name_with_a_doma
     asyncio.run(evening())
 
 
+def test_a_domain_that_comes_or_changes_while_the_server_runs_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.http.auth.READ_AGAIN_S", 0.0)
+    machine = Machine("mypc", "")
+    door = KnownHost(inside, frozenset(), machine)
+
+    async def evening() -> None:
+        assert await statuses(door, "mypc.example.com") == [421]
+        machine.names = own_names("mypc", "mypc.example.com")
+        assert await statuses(door, "mypc.example.com", "evil.com") == [200, 421]
+
+    asyncio.run(evening())
+
+
+def test_names_that_cannot_be_read_let_nobody_in_and_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.http.auth.READ_AGAIN_S", 0.0)
+    answers: list[frozenset[str] | OSError] = [OSError("no name"), own_names("mypc", "mypc.example.com")]
+
+    def read() -> frozenset[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    door = KnownHost(inside, frozenset(), read)
+
+    async def evening() -> None:
+        assert await statuses(door, "mypc.example.com") == [421]
+        assert await statuses(door, "mypc.example.com") == [200]
+
+    asyncio.run(evening())
+
+
 def test_a_caller_that_leaves_does_not_take_the_names_from_those_who_wait() -> None:
     async def evening() -> None:
         door = KnownHost(inside, frozenset(), Machine("mypc", "mypc.example.com"))

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
 SECRET = "the-secret-itself"
-KEYS = {"key", "api_key", "token", "passed_on"}
-"""Names of fields that hold a secret; `passed_on` may hold HF_TOKEN."""
+KEYS = {"key", "api_key", "token", "passed_on", "environment"}
+"""Names of fields that hold a secret; `passed_on` and `environment` may hold HF_TOKEN."""
 NEED_TORCH = ("server.engines.qwen",)
 
 
@@ -56,7 +56,12 @@ FOUND = classes_with_a_key()
 
 def test_the_classes_that_are_known_to_hold_a_key_are_found() -> None:
     known = {"server.settings.Settings", "server.settings.Loaded", "server.commands.init.Answers"}
-    known |= {"client.settings.ClientSettings", "client.voice_server.local.LocalServer", "servers.RunningServer"}
+    known |= {
+        "server.worker.supervisor.Supervisor",
+        "client.settings.ClientSettings",
+        "client.voice_server.local.LocalServer",
+        "servers.RunningServer",
+    }
     assert known <= FOUND.keys()
 
 

@@ -454,7 +454,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = shutil.which("mount")
     done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=70m", "tmpfs", place], capture_output=True)
     if not done or done.returncode != 0:
-        pytest.skip("mounting a small disk needs root on Linux; tests/test_project.py has the kernel's /dev/full")
+        pytest.skip(
+            "mounting a small disk needs root on Linux; tests/project/test_project.py has the kernel's /dev/full"
+        )
     yield place
     subprocess.run(["umount", place], check=True)
 

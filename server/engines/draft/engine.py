@@ -226,7 +226,7 @@ def _reinstall(reason: str) -> str:
 
 
 def _voice_fingerprint(version: str, data_digest: str) -> str:
-    """Of the voice data and not of the library, so that Windows, macOS and Linux have the same voice."""
+    """Covers the voice data and not the library, so that Windows, macOS and Linux have the same voice."""
     parts = [version, data_digest, VOICES, BASE_RATE_WPM, BASE_PITCH]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -22,10 +22,9 @@ from server.engines import Announce, EngineFacts, EngineSettings
 from server.engines.qwen.frame_cap import frame_cap
 from server.engines.qwen.load.checkpoint import ascii_id, find_model, model_identity
 from server.engines.qwen.load.gpu import read_build, read_card
-from server.engines.qwen.load.imports import one_line
 from server.engines.qwen.load.mixed_precision import split_precision
 from server.engines.qwen.load.precision import Precision, choose_precision
-from server.errors import EngineUnusable, TakeFailed, TextRefused
+from server.errors import EngineUnusable, TakeFailed, TextRefused, one_line
 from server.places import models_folder
 from server.terminal.messages import t
 from server.text.languages import LANGUAGES

@@ -12,8 +12,7 @@ from typing import Any
 
 from server.downloads.errors import DownloadFailed, Unreachable
 from server.downloads.record import check_kept
-from server.engines.qwen.load.imports import one_line
-from server.errors import EngineUnusable, ModelDamaged, ModelNotDownloaded
+from server.errors import EngineUnusable, ModelDamaged, ModelNotDownloaded, one_line
 from server.terminal.messages import t
 
 NEEDED = (

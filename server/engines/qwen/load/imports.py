@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from server.errors import EngineUnusable
+from server.errors import EngineUnusable, one_line
 from server.terminal.messages import t
 
 ONLY_25HZ = ("sox", "onnxruntime", "torchaudio", "torchaudio.compliance", "torchaudio.compliance.kaldi")
@@ -86,9 +86,3 @@ def import_qwen_tts() -> ModuleType:
 def quiet_transformers() -> None:
     """Turns off transformers' warnings, which print a line about pad_token_id for each sentence."""
     importlib.import_module("transformers").logging.set_verbosity_error()
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's name and the start of its first line, for a sentence."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}".rstrip(": ")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from server.engines.qwen.load.imports import one_line
+from server.errors import one_line
 from server.terminal.messages import t
 
 if TYPE_CHECKING:

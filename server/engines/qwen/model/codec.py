@@ -26,7 +26,7 @@ from server.engines.qwen.load.memory import groups_within
 from server.engines.qwen.model.layers import LoopUnsupported
 
 MAX_PADDING = 0.15
-"""As a share of the longest row of a call: more padding would cost what decoding together saves."""
+"""Padding allowed, as a share of a call's longest row; above it, decoding together saves nothing."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from clock import least_cpu_s
-from recordings import WENDY, wanted
+from recordings import WENDY, Folder, wanted
 
 from client.project.choice import is_same_script
 from client.project.manifest import LineRecord, Manifest, ScriptRecord
@@ -109,3 +111,13 @@ def test_ten_thousand_times_the_same_sentence_is_planned_at_once() -> None:
 
     seconds(100)
     assert seconds(8000) < 30 * seconds(1000)
+
+
+@pytest.mark.parametrize("again", [["나", "가"], ["가", "가", "나"], ["나"]])
+def test_each_line_takes_one_recording_of_its_text(tmp_path: Path, again: list[str]) -> None:
+    folder = Folder(tmp_path / "p")
+    folder.open(["가", "나", "가"])
+    folder.make()
+    folder.open(again)
+    assert not folder.to_make
+    folder.is_right(again)

@@ -132,7 +132,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     except TypeError as error:  # what Python raises for a host that it cannot encode: Hangul too long for the DNS
         sock.close()
         raise OSError(errno.EINVAL, "not a host name") from error
-    except BaseException:
+    except BaseException:  # whatever it was goes on; only the socket must not stay open
         sock.close()
         raise
     return sock
